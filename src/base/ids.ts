@@ -17,8 +17,14 @@ export function ulid(nowMs: number): string {
 /** A 31-bit positive number, for the numeric ids that some clients insist on. */
 export const numericId = (): number => randomBytes(4).readUInt32BE() >>> 1
 
-const ADJECTIVES = 'amber bold calm dawn early fair gentle hidden icy jade keen lively misty noble old proud quiet rapid silent tidal'.split(' ')
-const NOUNS = 'anchor bay cove delta eddy fjord gulf harbor inlet jetty keel lagoon mast narrows oar pier quay reef sound tide'.split(' ')
+const ADJECTIVES =
+  'amber bold calm dawn early fair gentle hidden icy jade keen lively misty noble old proud quiet rapid silent tidal'.split(
+    ' ',
+  )
+const NOUNS =
+  'anchor bay cove delta eddy fjord gulf harbor inlet jetty keel lagoon mast narrows oar pier quay reef sound tide'.split(
+    ' ',
+  )
 
 /** A readable machine name such as `tidal-cove-4821`. */
 export function machineName(): string {

@@ -68,7 +68,8 @@ export const prefixSize = (p: Prefix): bigint => 1n << BigInt(WIDTH[p.family] - 
 
 /** The `index`-th address of a prefix. Throws when it lies outside. */
 export function addressAt(prefix: Prefix, index: bigint): string {
-  if (index < 0n || index >= prefixSize(prefix)) throw new RangeError(`index ${index} outside ${formatPrefix(prefix)}`)
+  if (index < 0n || index >= prefixSize(prefix))
+    throw new RangeError(`index ${index} outside ${formatPrefix(prefix)}`)
   return formatIp({ family: prefix.family, bits: prefix.bits + index })
 }
 
@@ -86,7 +87,10 @@ function bitsOf6(text: string): bigint {
   const [head = '', tail] = source.split('::')
   const left = head ? head.split(':') : []
   const right = tail ? tail.split(':') : []
-  const groups = tail === undefined ? left : [...left, ...Array<string>(8 - left.length - right.length).fill('0'), ...right]
+  const groups =
+    tail === undefined
+      ? left
+      : [...left, ...Array<string>(8 - left.length - right.length).fill('0'), ...right]
   return groups.reduce((bits, group) => (bits << 16n) | BigInt(`0x${group}`), 0n)
 }
 
@@ -96,7 +100,9 @@ function text4(bits: bigint): string {
 }
 
 function text6(bits: bigint): string {
-  const groups = Array.from({ length: 8 }, (_, i) => Number((bits >> BigInt(112 - 16 * i)) & 0xffffn))
+  const groups = Array.from({ length: 8 }, (_, i) =>
+    Number((bits >> BigInt(112 - 16 * i)) & 0xffffn),
+  )
   const run = longestZeroRun(groups)
   const hex = groups.map((g) => g.toString(16))
   if (run.length < 2) return hex.join(':')

@@ -104,7 +104,12 @@ export class CompactedError extends Error {
 
 /** A request beyond the limits above, or malformed; nothing was changed. */
 export class StoreLimitError extends Error {
-  readonly code: 'too_many_ops' | 'value_too_large' | 'key_too_large' | 'duplicate_key' | 'bad_lease'
+  readonly code:
+    | 'too_many_ops'
+    | 'value_too_large'
+    | 'key_too_large'
+    | 'duplicate_key'
+    | 'bad_lease'
   constructor(code: StoreLimitError['code'], message: string) {
     super(message)
     this.name = 'StoreLimitError'

@@ -1,0 +1,41 @@
+/**
+ * Keys in the store: `kind/parent/.../id`. No segment may contain a slash; names are checked before
+ * they come here.
+ */
+export const keys = {
+  region: (code: string) => `region/${code}`,
+  host: (id: string) => `host/${id}`,
+  hostLive: (id: string) => `host-live/${id}`,
+  org: (slug: string) => `org/${slug}`,
+  network: (org: string, name: string) => `network/${org}/${name}`,
+  networkId: (id: number) => `network-id/${id.toString(16).padStart(8, '0')}`,
+  app: (name: string) => `app/${name}`,
+  address: (address: string) => `address/${address}`,
+  endpoint: (app: string, machine: string) => `endpoint/${app}/${machine}`,
+  /** Ordered by host, so that a host follows its own with one prefix. */
+  machine: (host: string, machine: string) => `machine/${host}/${machine}`,
+  /** Claims a machine's private IPv4, and with it its slot on the host. */
+  slot: (host: string, slot: number) => `slot/${host}/${String(slot).padStart(5, '0')}`,
+  status: (machine: string) => `status/${machine}`,
+  lease: (machine: string) => `machine-lease/${machine}`,
+  release: (app: string, version: number) => `release/${app}/${String(version).padStart(9, '0')}`,
+  secrets: (app: string) => `secrets/${app}`,
+  token: (sha256Hex: string) => `token/${sha256Hex}`,
+  artifact: (app: string, digestHex: string) => `artifact/${app}/${digestHex}`,
+} as const
+
+/** What every host may see. */
+export const PUBLIC_PREFIXES = [
+  'region/',
+  'host/',
+  'host-live/',
+  'app/',
+  'address/',
+  'endpoint/',
+] as const
+
+/** What one host's agent follows. */
+export const hostPrefixes = (host: string): readonly string[] => [
+  ...PUBLIC_PREFIXES,
+  `machine/${host}/`,
+]

@@ -1,0 +1,283 @@
+import { z } from 'zod'
+import { HANDLERS, MachineConfig } from './machine-config.ts'
+
+/**
+ * The resources in the store. Each has one key (keys.ts) and one JSON value of one of these shapes.
+ * Those marked *public* are streamed to every host, because edges route by them: nothing secret and
+ * nothing large may stand in them. The others stay with the control plane, or go to one host only.
+ */
+
+const isoTime = z.string()
+
+/** A region of the operator's fleet. Public. */
+export const Region = z.object({
+  code: z.string(),
+  name: z.string(),
+  latitude: z.number(),
+  longitude: z.number(),
+  geoRegion: z.string(),
+  /** Distance to other regions in milliseconds of round trip, by code; the operator's setting. */
+  distancesMs: z.record(z.string(), z.number()),
+})
+export type Region = z.infer<typeof Region>
+
+/** A server that runs machines and an edge. Public. */
+export const Host = z.object({
+  id: z.string(),
+  region: z.string(),
+  /** 1 to 4095; part of addresses (6PN host field, mesh address), never reused for another host. */
+  index: z.number().int().min(1).max(4095),
+  underlayV4: z.string(),
+  underlayV6: z.string(),
+  /** WireGuard public key (base64) of the host's end of the mesh; null until it has reported. */
+  meshPublicKey: z.string().nullable(),
+})
+export type Host = z.infer<typeof Host>
+
+/** Present (under a lease) while the host's agent reports. Public. */
+export const HostLive = z.object({ id: z.string(), since: isoTime })
+export type HostLive = z.infer<typeof HostLive>
+
+export const Org = z.object({
+  id: z.string(),
+  numericId: z.number().int(),
+  slug: z.string(),
+  name: z.string(),
+  type: z.enum(['PERSONAL', 'SHARED']),
+  createdAt: isoTime,
+  /** X14: whether an app may have a shared IPv4 beside a dedicated one. */
+  allowSharedBesideDedicated: z.boolean(),
+})
+export type Org = z.infer<typeof Org>
+
+/** A private network of an org. `id` is the 32 network bits of its 6PN addresses (N2), never reused. */
+export const Network = z.object({ id: z.number().int().min(1), org: z.string(), name: z.string() })
+export type Network = z.infer<typeof Network>
+
+/** Public. */
+export const App = z.object({
+  id: z.string(),
+  numericId: z.number().int(),
+  name: z.string(),
+  org: z.string(),
+  network: z.string(),
+  networkId: z.number().int(),
+  /** The shared IPv4 that routes to the app by name, or null. */
+  sharedV4: z.string().nullable(),
+  status: z.enum(['pending', 'deployed', 'suspended']),
+  createdAt: isoTime,
+})
+export type App = z.infer<typeof App>
+
+/**
+ * An address that is not free. Public. `app` null and state `parked`: held by its org, answering
+ * nothing. `quarantined`: released, not yet to be given out again. A shared IPv4 has no app and no
+ * org: its apps name it in `sharedV4`.
+ */
+export const Address = z.object({
+  id: z.string(),
+  address: z.string(),
+  kind: z.enum(['v4', 'v6', 'shared_v4', 'private_v6']),
+  state: z.enum(['attached', 'parked', 'quarantined', 'shared']),
+  org: z.string().nullable(),
+  app: z.string().nullable(),
+  network: z.string().nullable(),
+  /** `global` (anycast) or the code of the one region that announces it. */
+  region: z.string(),
+  serviceName: z.string().nullable(),
+  createdAt: isoTime,
+  /** Milliseconds since the epoch; only in state `quarantined`. */
+  quarantinedUntilMs: z.number().nullable(),
+})
+export type Address = z.infer<typeof Address>
+
+const EndpointPort = z.object({
+  /** Inclusive range of external ports; equal for a single one. */
+  start: z.number().int(),
+  end: z.number().int(),
+  handlers: z.array(z.enum(HANDLERS)),
+  forceHttps: z.boolean(),
+  /** As configured (flyctl-api 7.1); the edge reads what it knows. */
+  httpOptions: z.record(z.string(), z.unknown()).nullable(),
+  tlsOptions: z.record(z.string(), z.unknown()).nullable(),
+  proxyProtoVersion: z.enum(['v1', 'v2']),
+})
+export const EndpointService = z.object({
+  protocol: z.enum(['tcp', 'udp']),
+  internalPort: z.number().int(),
+  ports: z.array(EndpointPort),
+  concurrency: z.object({
+    type: z.enum(['connections', 'requests']),
+    soft: z.number().int(),
+    hard: z.number().int().nullable(),
+  }),
+  autostart: z.boolean(),
+  /** Bucket of load, reported by the machine's host: below soft, soft to hard, at hard (L2). */
+  load: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+  /** Every service check passes, or there is none (S36). */
+  healthy: z.boolean(),
+})
+export type EndpointService = z.infer<typeof EndpointService>
+
+/** A machine as edges see it. Public. Exists from creation to destruction. */
+export const Endpoint = z.object({
+  machine: z.string(),
+  app: z.string(),
+  host: z.string(),
+  region: z.string(),
+  group: z.string(),
+  /** Private IPv4 (its host dials it) and 6PN address. */
+  v4: z.string(),
+  v6: z.string(),
+  state: z.string(),
+  /** Cordoned, or created with skip_service_registration: no traffic (S41). */
+  cordoned: z.boolean(),
+  services: z.array(EndpointService),
+})
+export type Endpoint = z.infer<typeof Endpoint>
+
+export const MACHINE_STATES = [
+  'created',
+  'starting',
+  'started',
+  'stopping',
+  'stopped',
+  'suspending',
+  'suspended',
+  'replacing',
+  'restarting',
+  'destroying',
+  'destroyed',
+  'failed',
+] as const
+export type MachineState = (typeof MACHINE_STATES)[number]
+
+/** What a machine should be. Streamed to its host only. Secrets are fetched at launch, never here. */
+export const Machine = z.object({
+  id: z.string(),
+  name: z.string(),
+  app: z.string(),
+  org: z.string(),
+  networkId: z.number().int(),
+  host: z.string(),
+  region: z.string(),
+  v4: z.string(),
+  v6: z.string(),
+  /** ULID, new with each change of `config`: the machine's version. */
+  instanceId: z.string(),
+  config: MachineConfig,
+  /** What the host should bring it to; `destroyed` stays until the host has confirmed. */
+  desired: z.enum(['created', 'started', 'stopped', 'destroyed']),
+  /**
+   * Counts requests to act. The host acts once for each new number, so that a restart is a change of
+   * the number, and a machine that exited by itself stays down until somebody asks again.
+   */
+  generation: z.number().int(),
+  /** How to act for this generation; absent means the config's own. */
+  action: z
+    .object({
+      restart: z.boolean().optional(),
+      signal: z.string().optional(),
+      timeoutMs: z.number().optional(),
+      kill: z.boolean().optional(),
+    })
+    .nullable(),
+  cordoned: z.boolean(),
+  secretsVersion: z.number().int(),
+  createdAt: isoTime,
+  updatedAt: isoTime,
+})
+export type Machine = z.infer<typeof Machine>
+
+export const ExitEvent = z.object({
+  exit_code: z.number().int(),
+  guest_exit_code: z.number().int(),
+  guest_signal: z.number().int(),
+  oom_killed: z.boolean(),
+  requested_stop: z.boolean(),
+  restarting: z.boolean(),
+  signal: z.number().int(),
+  exited_at: isoTime,
+})
+export type ExitEvent = z.infer<typeof ExitEvent>
+
+/** One line of a machine's history, in the Machines API's own shape (flyctl-api 4.2). */
+export const MachineEvent = z.object({
+  id: z.string(),
+  type: z.string(),
+  status: z.string(),
+  source: z.enum(['flyd', 'user']),
+  timestamp: z.number().int(),
+  request: z
+    .looseObject({ exit_event: ExitEvent.optional(), restart_count: z.number().int().optional() })
+    .optional(),
+})
+export type MachineEvent = z.infer<typeof MachineEvent>
+
+export const CheckStatus = z.object({
+  name: z.string(),
+  status: z.enum(['passing', 'warning', 'critical']),
+  output: z.string(),
+  updated_at: isoTime,
+})
+export type CheckStatus = z.infer<typeof CheckStatus>
+
+/** What the host saw of a machine; written from its reports. Control plane only. */
+export const MachineStatus = z.object({
+  machine: z.string(),
+  app: z.string(),
+  instanceId: z.string(),
+  /** The last generation that the host has brought to rest. */
+  generation: z.number().int(),
+  state: z.enum(MACHINE_STATES),
+  checks: z.array(CheckStatus),
+  /** Newest first; at most EVENTS_MAX. */
+  events: z.array(MachineEvent),
+  updatedAt: isoTime,
+})
+export type MachineStatus = z.infer<typeof MachineStatus>
+export const EVENTS_MAX = 20
+
+export const MachineLease = z.object({
+  nonce: z.string(),
+  owner: z.string(),
+  description: z.string(),
+  expiresAtMs: z.number(),
+})
+export type MachineLease = z.infer<typeof MachineLease>
+
+export const Release = z.object({
+  id: z.string(),
+  app: z.string(),
+  version: z.number().int(),
+  status: z.enum(['pending', 'running', 'complete', 'failed', 'interrupted']),
+  strategy: z.string(),
+  description: z.string(),
+  image: z.string(),
+  definition: z.record(z.string(), z.unknown()).nullable(),
+  user: z.object({ id: z.string(), email: z.string(), name: z.string() }),
+  createdAt: isoTime,
+  updatedAt: isoTime,
+})
+export type Release = z.infer<typeof Release>
+
+/** All secrets of an app: sealed (AES-256-GCM under the control plane's key), never streamed. */
+export const AppSecrets = z.object({
+  version: z.number().int(),
+  values: z.record(
+    z.string(),
+    z.object({ sealed: z.string(), digest: z.string(), createdAt: isoTime, updatedAt: isoTime }),
+  ),
+})
+export type AppSecrets = z.infer<typeof AppSecrets>
+
+/** An API token; its key holds the SHA-256 of the token, which itself is never kept. */
+export const Token = z.object({
+  id: z.string(),
+  name: z.string(),
+  user: z.object({ id: z.string(), email: z.string(), name: z.string() }),
+  /** Slugs of the orgs that it may act in. */
+  orgs: z.array(z.string()),
+  createdAt: isoTime,
+})
+export type Token = z.infer<typeof Token>
