@@ -1,0 +1,114 @@
+import { parsePrefix } from '../base/ip.ts'
+
+/** Configurations for BIRD 2, as text. Pure: the same input gives the same file. */
+
+export interface BirdHost {
+  readonly routerId: string
+  readonly as: number
+  readonly device: string
+  readonly localV4: string
+  readonly localV6: string
+  readonly routerV4: string
+  readonly routerV6: string
+  readonly routerAs: number
+  /** The prefixes that the host announces while its edge answers. */
+  readonly announce: readonly string[]
+}
+
+/**
+ * Failure detection: BIRD shares a small machine's cores with what it guards, so that one second of
+ * silence (5 x 200 ms) is the shortest that is not mistaken under load. A process that dies is seen
+ * at once, because its BGP connection is reset.
+ */
+const BFD = 'min rx interval 200 ms; min tx interval 200 ms; multiplier 5;'
+const TIMERS =
+  'hold time 9; keepalive time 3; connect delay time 1; connect retry time 1; error wait time 1,3;'
+
+/**
+ * A host: announces its prefixes to its router and learns nothing. There is no `kernel` protocol, so
+ * the blackhole routes that carry the announcements never reach the host's own tables.
+ */
+export function hostConfig(host: BirdHost): string {
+  const [v4, v6] = byFamily(host.announce)
+  return `log stderr all;
+router id ${host.routerId};
+protocol device { scan time 10; }
+protocol bfd { interface "${host.device}" { ${BFD} }; }
+protocol static anycast4 { ipv4;
+${v4.map((p) => `  route ${p} blackhole;`).join('\n')}
+}
+protocol static anycast6 { ipv6;
+${v6.map((p) => `  route ${p} blackhole;`).join('\n')}
+}
+protocol bgp up4 { local ${host.localV4} as ${host.as}; neighbor ${host.routerV4} as ${host.routerAs}; bfd on; ${TIMERS}
+  ipv4 { import none; export where source = RTS_STATIC; }; }
+protocol bgp up6 { local ${host.localV6} as ${host.as}; neighbor ${host.routerV6} as ${host.routerAs}; bfd on; ${TIMERS}
+  ipv6 { import none; export where source = RTS_STATIC; }; }
+`
+}
+
+export interface BirdRouter {
+  readonly routerId: string
+  readonly as: number
+  readonly peers: readonly {
+    readonly name: string
+    readonly device: string
+    readonly localV4: string
+    readonly localV6: string
+    readonly remoteV4: string
+    readonly remoteV6: string
+    readonly remoteAs: number
+    readonly kind: 'host' | 'router'
+    /** Turned into AS path prepends, one for each 10 ms: path length is then distance, summed up. */
+    readonly distanceMs: number
+  }[]
+  /** What hosts may announce; everything else from them is refused. */
+  readonly accept: readonly string[]
+}
+
+export function routerConfig(router: BirdRouter): string {
+  const [v4, v6] = byFamily(router.accept)
+  const hosts = router.peers.filter((p) => p.kind === 'host')
+  const bfd = hosts.length
+    ? `protocol bfd { ${hosts.map((p) => `interface "${p.device}" { ${BFD} };`).join(' ')} }`
+    : ''
+  return `log stderr all;
+router id ${router.routerId};
+protocol device { scan time 10; }
+protocol direct { ipv4; ipv6; }
+protocol kernel k4 { merge paths on limit 16; ipv4 { import none; export where source != RTS_DEVICE; }; }
+protocol kernel k6 { merge paths on limit 16; ipv6 { import none; export where source != RTS_DEVICE; }; }
+${bfd}
+${router.peers.map((p) => peerConfig(router, p, v4, v6)).join('')}`
+}
+
+function peerConfig(
+  router: BirdRouter,
+  p: BirdRouter['peers'][number],
+  v4: readonly string[],
+  v6: readonly string[],
+): string {
+  const session = (family: 4 | 6) => {
+    const prefixes = family === 4 ? v4 : v6
+    const [local, remote] = family === 4 ? [p.localV4, p.remoteV4] : [p.localV6, p.remoteV6]
+    const channel =
+      p.kind === 'host'
+        ? `import where net ~ [${prefixes.map((x) => `${x}+`).join(', ')}]; export none;`
+        : `next hop self; import all; export filter { ${prepend(router.as, p.distanceMs)}accept; };`
+    return `protocol bgp ${p.name}_${family} { local ${local} as ${router.as}; neighbor ${remote} as ${p.remoteAs};${p.kind === 'host' ? ' bfd on;' : ''} ${TIMERS}
+  ipv${family} { ${channel} }; }
+`
+  }
+  return (
+    (v4.length || p.kind === 'router' ? session(4) : '') +
+    (v6.length || p.kind === 'router' ? session(6) : '')
+  )
+}
+
+const prepend = (as: number, distanceMs: number): string =>
+  `bgp_path.prepend(${as}); `.repeat(Math.ceil(distanceMs / 10))
+
+function byFamily(prefixes: readonly string[]): [string[], string[]] {
+  const of = (family: 4 | 6) => prefixes.filter((p) => parsePrefix(p)?.family === family)
+  return [of(4), of(6)]
+}
