@@ -16,6 +16,12 @@ export const keys = {
   machine: (host: string, machine: string) => `machine/${host}/${machine}`,
   /** Claims a machine's private IPv4, and with it its slot on the host. */
   slot: (host: string, slot: number) => `slot/${host}/${String(slot).padStart(5, '0')}`,
+  /** Where a machine is: {"app","host"}. Outlives the machine while its last state can be read. */
+  machineId: (machine: string) => `machine-id/${machine}`,
+  /** Claims a machine's name within its app; the value is the machine's id. */
+  machineName: (app: string, name: string) => `machine-name/${app}/${name}`,
+  /** A machine's last record, under a lease, so that its end can be read for a while. */
+  destroyed: (app: string, machine: string) => `destroyed/${app}/${machine}`,
   status: (machine: string) => `status/${machine}`,
   lease: (machine: string) => `machine-lease/${machine}`,
   release: (app: string, version: number) => `release/${app}/${String(version).padStart(9, '0')}`,
