@@ -28,6 +28,31 @@ export const keys = {
   secrets: (app: string) => `secrets/${app}`,
   token: (sha256Hex: string) => `token/${sha256Hex}`,
   artifact: (app: string, digestHex: string) => `artifact/${app}/${digestHex}`,
+  /** An org's apps by name. */
+  orgApp: (org: string, name: string) => `org-app/${org}/${name}`,
+  /** An app that is gone, while what it held is still being given back. */
+  appDeleting: (name: string) => `app-deleting/${name}`,
+  /** An app's addresses; the shared IPv4 is not among them. */
+  appAddress: (app: string, address: string) => `app-address/${app}/${address}`,
+  parkedAddress: (org: string, address: string) => `parked-address/${org}/${address}`,
+  /** Released addresses, by the time (ms) at which their quarantine ends. */
+  quarantine: (kind: string, untilMs: number, address: string) =>
+    `quarantine/${kind}/${String(untilMs).padStart(15, '0')}/${address}`,
+  /** Addresses that were used before, least recently used first. */
+  freeAddress: (kind: string, sinceMs: number, address: string) =>
+    `free-address/${kind}/${String(sinceMs).padStart(15, '0')}/${address}`,
+  /** How many addresses of a pool's prefix have been given out for the first time. */
+  poolCursor: (prefix: string) => `pool-cursor/${prefix.replace('/', '_')}`,
+  /** A number that only grows. */
+  counter: (name: string) => `counter/${name}`,
+  /** The newest release's version. */
+  releaseHead: (app: string) => `release-head/${app}`,
+  /** Look-up of a release by id: `{"app","version"}`. */
+  releaseId: (id: string) => `release-id/${id}`,
+  secretsVersion: (app: string, version: number) =>
+    `secrets-version/${app}/${String(version).padStart(9, '0')}`,
+  /** Which apps use an artifact. */
+  artifactUse: (digestHex: string, app: string) => `artifact-use/${digestHex}/${app}`,
 } as const
 
 /** What every host may see. */
