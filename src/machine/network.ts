@@ -1,0 +1,26 @@
+/**
+ * A machine's network on its host. The mesh implements it; the manager calls it before a machine's
+ * first instruction and after its last.
+ */
+export interface MachineNetwork {
+  /**
+   * Resolves when all of it is in force: the namespace with its loopback and veth, addresses,
+   * routes, and the machine's elements in the firewall's sets. Idempotent: repairs what is missing.
+   */
+  attach(machine: AttachedMachine): Promise<{ readonly netnsPath: string }>
+  /** Takes all of it away. Not an error when nothing is there. */
+  detach(id: string): Promise<void>
+  /** Ids of the machines that have a namespace, read from the kernel. */
+  list(): Promise<string[]>
+}
+
+export interface AttachedMachine {
+  readonly id: string
+  /** Private IPv4; `v4 + 1` is the machine's fly-global-services address. */
+  readonly v4: string
+  /** 6PN address. */
+  readonly v6: string
+  readonly networkId: number
+  /** `vm<slot>`: unique on the host, at most 7 characters, so that it can stand in a device name. */
+  readonly hostSlotName: string
+}
