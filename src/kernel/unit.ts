@@ -47,6 +47,7 @@ export class Unit {
   readonly #output: RotatingLog
   #state: UnitState = 'stopped'
   #wanted = false
+  #held = false
   #child: ChildProcess | undefined
   #startedMs = 0
   #failures = 0
@@ -68,6 +69,11 @@ export class Unit {
     return this.#state
   }
 
+  /** Somebody stopped it on purpose, and only `start` from outside may bring it back. */
+  get held(): boolean {
+    return this.#held
+  }
+
   get status(): UnitStatus {
     return {
       name: this.spec.name,
@@ -85,12 +91,14 @@ export class Unit {
   /** Starts the process and keeps it running from now on. */
   start(): void {
     this.#wanted = true
+    this.#held = false
     if (this.#state === 'stopped' || this.#state === 'backoff') this.#spawn()
   }
 
   /** Ends the process for good: SIGTERM, after `graceMs` SIGKILL. Resolves when it is gone. */
-  async stop(): Promise<void> {
+  async stop({ hold = false } = {}): Promise<void> {
     this.#wanted = false
+    this.#held ||= hold
     clearTimeout(this.#timer)
     const child = this.#child
     if (child) await this.#end(child)
@@ -101,6 +109,7 @@ export class Unit {
   kill({ keepDown }: { keepDown: boolean }): void {
     if (keepDown) {
       this.#wanted = false
+      this.#held = true
       clearTimeout(this.#timer)
     }
     this.#child?.kill('SIGKILL')

@@ -70,8 +70,8 @@ export interface HostPlan {
 }
 
 const CORE = 'router-core'
-/** The core is not anywhere; all regions are equally far from it. */
-const CORE_DISTANCE_MS = 20
+/** Equally far from every region, and so far that nothing between two regions goes through it. */
+const CORE_DISTANCE_MS = 250
 
 export function planWorld(world: WorldDescription): WorldPlan {
   const wires: Wire[] = []

@@ -46,6 +46,8 @@ export interface RunningWorld {
   readonly keeperStart: string
   /** Process 1 of the world, as numbered outside. */
   readonly initPid: number
+  /** Link text of its PID namespace, to find what is still in it. */
+  readonly pidNamespace: string
   readonly rootless: boolean
   readonly appsPort: number
   readonly apiPort: number

@@ -1,0 +1,186 @@
+// Sets up what a fresh machine lacks, then runs one of the project's commands with the pinned Node.
+// Plain JavaScript for Node 20 or later, without libraries: it runs before anything is installed.
+//
+// usage: node scripts/bootstrap.mjs up|test|test:unit|bench [arguments]
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { arch, platform, userInfo } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+
+const root = dirname(import.meta.dirname)
+const [task = '', ...args] = process.argv.slice(2)
+
+// Which command shows that a package is there, for each task.
+const BASE = {
+  ip: 'iproute2',
+  nft: 'nftables',
+  wg: 'wireguard-tools',
+  bird: 'bird2',
+  runc: 'runc',
+  conmon: 'conmon',
+  tini: 'tini',
+  unshare: 'util-linux',
+  setpriv: 'util-linux',
+  sysctl: 'procps',
+  'wireguard-go': 'wireguard-go',
+  newuidmap: 'uidmap',
+}
+const TEST = {
+  curl: 'curl',
+  dig: 'dnsutils',
+  nginx: 'nginx-light',
+  python3: 'python3',
+  runuser: 'util-linux',
+}
+const BENCH = { ...TEST, haproxy: 'haproxy', caddy: 'caddy', wrk: 'wrk', taskset: 'util-linux' }
+const WANTED = {
+  up: BASE,
+  test: { ...BASE, ...TEST },
+  'test:unit': {},
+  bench: { ...BASE, ...BENCH },
+}
+// Packages that would start a service.
+const SERVICES = { bird2: 'bird', 'nginx-light': 'nginx', haproxy: 'haproxy', caddy: 'caddy' }
+
+main()
+
+function main() {
+  if (!(task in WANTED)) fail(`unknown task "${task}"; there are ${Object.keys(WANTED).join(', ')}`)
+  if (platform() !== 'linux')
+    fail(`Fairway needs Linux; this is ${platform()}. Run it in a virtual machine.`)
+  if (!['x64', 'arm64'].includes(arch()))
+    fail(`Fairway needs an x86_64 or aarch64 processor; this is ${arch()}.`)
+  completePath()
+  installPackages(WANTED[task])
+  installLibraries()
+  process.exit(runTask())
+}
+
+function runTask() {
+  const node = join(root, 'node_modules', `node-linux-${arch()}`, 'bin', 'node')
+  const flags = ['--disable-warning=ExperimentalWarning']
+  const run = (file, argv) => spawnSync(file, argv, { cwd: root, stdio: 'inherit' }).status ?? 1
+  const tests = (globs, ...more) => run(node, [...flags, '--test', ...more, ...globs])
+  if (task === 'up')
+    return (
+      spawnSync(join(root, 'bin', 'fairway'), ['up', ...args], { stdio: 'inherit' }).status ?? 1
+    )
+  if (task === 'bench') return run(node, [...flags, 'bench/main.ts', ...args])
+  if (task === 'test:unit') return tests(args.length ? args : ['src/**/*.test.ts'])
+  if (args.length) return tests(args, '--test-concurrency=1')
+  return (
+    run(node, [join(root, 'node_modules', '.bin', 'tsc'), '--noEmit']) ||
+    run(node, [join(root, 'node_modules', '.bin', 'biome'), 'check', '--error-on-warnings', '.']) ||
+    tests(['src/**/*.test.ts']) ||
+    // One at a time: each of these brings up namespaces, and some measure fail-over.
+    tests(['test/**/*.test.ts'], '--test-concurrency=1')
+  )
+}
+
+function installPackages(commands) {
+  const missing = Object.keys(commands).filter((name) => !hasCommand(name))
+  // The kernel's own WireGuard does as well.
+  const needed = missing.filter(
+    (name) => name !== 'wireguard-go' || !existsSync('/sys/module/wireguard'),
+  )
+  if (!needed.length) return
+  const packages = [...new Set(needed.map((name) => commands[name]))]
+  const line = `apt-get install --no-install-recommends ${packages.join(' ')}`
+  if (!hasCommand('apt-get'))
+    fail(
+      `These commands are missing: ${needed.join(', ')}. Install the packages that have them (on Debian: ${line}).`,
+    )
+  const sudo = userInfo().uid === 0 ? [] : ['sudo', '-n']
+  if (sudo.length && spawnSync('sudo', ['-n', 'true']).status !== 0) {
+    // newuidmap only makes things nicer for an ordinary user.
+    if (needed.every((name) => name === 'newuidmap')) return
+    fail(
+      `These Debian packages are missing. Install them once, then run this again:\n\n  sudo ${line}\n`,
+    )
+  }
+  step(`installing Debian packages: ${packages.join(' ')}`)
+  withoutServices(sudo, packages, () => {
+    const apt = (...argv) =>
+      spawnSync([...sudo, 'apt-get'][0], [...sudo, 'apt-get'].slice(1).concat(argv), {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        encoding: 'utf8',
+        env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+      })
+    apt('update', '-qq')
+    const done = apt('install', '-y', '-qq', '--no-install-recommends', ...packages)
+    if (done.status !== 0)
+      fail(`apt-get could not install them:\n${done.stderr}\nTry by hand: sudo ${line}`)
+  })
+}
+
+// Installing must not start anything on somebody's machine: invoke-rc.d asks policy-rc.d, and 101
+// forbids. Services that came with the packages are not enabled for the next boot either.
+function withoutServices(sudo, packages, install) {
+  const policy = '/usr/sbin/policy-rc.d'
+  const kept = existsSync(policy) ? readFileSync(policy, 'utf8') : undefined
+  writeAs(sudo, policy, '#!/bin/sh\nexit 101\n')
+  try {
+    install()
+    const names = packages.map((p) => SERVICES[p]).filter(Boolean)
+    if (names.length && existsSync('/run/systemd/system')) {
+      const [command, ...rest] = [...sudo, 'systemctl', 'disable', '--quiet', ...names]
+      spawnSync(command, rest)
+    }
+  } finally {
+    if (kept !== undefined) writeAs(sudo, policy, kept)
+    else {
+      const [command, ...rest] = [...sudo, 'rm', '-f', policy]
+      spawnSync(command, rest)
+    }
+  }
+}
+
+function writeAs(sudo, path, text) {
+  const [command, ...rest] = [...sudo, 'install', '-m', '755', '/dev/stdin', path]
+  spawnSync(command, rest, { input: text })
+}
+
+// npm ci when the lock file is another than the one that node_modules was made from.
+function installLibraries() {
+  const lock = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex')
+  const stamp = join(root, 'node_modules', '.fairway-lock')
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return
+  step('installing Node and libraries from the lock file (npm ci)')
+  const done = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  if (done.status !== 0)
+    fail(
+      'npm ci failed; its message is above. It needs the package registry that npm is configured for.',
+    )
+  mkdirSync(dirname(stamp), { recursive: true })
+  writeFileSync(`${stamp}.new`, lock)
+  rmSync(stamp, { force: true })
+  renameSync(`${stamp}.new`, stamp)
+}
+
+// An ordinary user's PATH may leave out where Debian keeps nft, bird and runc.
+function completePath() {
+  const have = (process.env.PATH ?? '').split(delimiter)
+  const wanted = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/bin', '/bin']
+  process.env.PATH = [...have, ...wanted.filter((dir) => !have.includes(dir))]
+    .filter(Boolean)
+    .join(delimiter)
+}
+
+function hasCommand(name) {
+  return process.env.PATH.split(delimiter).some((dir) => existsSync(join(dir, name)))
+}
+
+function step(text) {
+  process.stderr.write(`  … ${text}\n`)
+}
+
+function fail(text) {
+  process.stderr.write(`fairway: ${text}\n`)
+  process.exit(1)
+}
