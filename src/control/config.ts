@@ -8,10 +8,18 @@ import { Host, Region } from '../model/resources.ts'
 
 const port = z.number().int().min(0).max(65_535)
 
-const prefix = (family: 4 | 6) =>
-  z.string().refine((text) => parsePrefix(text)?.family === family, {
-    error: (issue) => `"${issue.input}" is not an IPv${family} prefix such as ${EXAMPLE[family]}`,
-  })
+/** Pools of IPv4 are walked address by address, shared ones are listed: hence the shortest lengths. */
+const prefix = (family: 4 | 6, lengthMin: number) =>
+  z.string().refine(
+    (text) => {
+      const parsed = parsePrefix(text)
+      return parsed?.family === family && parsed.length >= lengthMin
+    },
+    {
+      error: (issue) =>
+        `"${issue.input}" is not an IPv${family} prefix of /${lengthMin} or longer, such as ${EXAMPLE[family]}`,
+    },
+  )
 const EXAMPLE = { 4: '203.0.113.16/28', 6: '2001:db8:1::/48' } as const
 
 /** Decimal text, so that no price is ever rounded. */
@@ -42,10 +50,10 @@ export const ControlConfig = z
     regions: z.array(Region).min(1),
     hosts: z.array(ConfiguredHost),
     pools: z.object({
-      v4: z.array(prefix(4)),
+      v4: z.array(prefix(4, 16)),
       /** Single addresses that apps share, found by name. */
-      sharedV4: z.array(prefix(4)),
-      v6: z.array(prefix(6)),
+      sharedV4: z.array(prefix(4, 24)),
+      v6: z.array(prefix(6, 16)),
     }),
     quarantineMs: z.number().int().min(0).default(60_000),
     prices: Prices.prefault({}),

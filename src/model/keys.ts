@@ -33,7 +33,10 @@ export const keys = {
   /** An app that is gone, while what it held is still being given back. */
   appDeleting: (name: string) => `app-deleting/${name}`,
   /** An app's addresses; the shared IPv4 is not among them. */
-  appAddress: (app: string, address: string) => `app-address/${app}/${address}`,
+  appAddress: (app: string, kind: string, address: string) =>
+    `app-address/${app}/${kind}/${address}`,
+  /** How many dedicated IPv4 addresses the app has. */
+  dedicatedCount: (app: string) => `dedicated-count/${app}`,
   parkedAddress: (org: string, address: string) => `parked-address/${org}/${address}`,
   /** Released addresses, by the time (ms) at which their quarantine ends. */
   quarantine: (kind: string, untilMs: number, address: string) =>

@@ -1,0 +1,78 @@
+import { keys } from '../model/keys.ts'
+import type { Address } from '../model/resources.ts'
+import type { Op } from '../store/store.ts'
+import { releaseOps } from './address-release.ts'
+import { forgetArtifacts } from './artifacts.ts'
+import type { Control } from './context.ts'
+import { del, type Read, readPage, transact } from './transact.ts'
+
+/** The rest of an app's deletion, in steps that may be done again after a crash. */
+
+export interface DeletingApp {
+  readonly name: string
+  readonly org: string
+  readonly since: string
+}
+
+/** An address takes 3 operations and 2 compares of a transaction's 128. */
+const ADDRESSES_PER_STEP = 32
+const KEYS_PER_STEP = 100
+const DELETIONS_RESUMED_MAX = 100
+
+export async function finishDeletion(control: Control, name: string): Promise<void> {
+  while (await step(control, (read) => releaseSome(control, read, name)));
+  await forgetArtifacts(control, name)
+  for (const prefix of [`secrets-version/${name}/`, `release/${name}/`]) {
+    while (await step(control, (read) => deleteSome(read, prefix)));
+  }
+  await step(control, async (read) => {
+    if ((await read.get(keys.appDeleting(name))) === undefined) return []
+    return [
+      del(keys.secrets(name)),
+      del(keys.releaseHead(name)),
+      del(keys.dedicatedCount(name)),
+      del(keys.appDeleting(name)),
+    ]
+  })
+}
+
+/** Finishes deletions that a crash has interrupted: at start, and now and then. */
+export async function resumeDeletions(control: Control): Promise<number> {
+  const { entries } = await readPage<DeletingApp>(control.store, 'app-deleting/', {
+    limit: DELETIONS_RESUMED_MAX,
+  })
+  for (const { value } of entries) await finishDeletion(control, value.name)
+  return entries.length
+}
+
+/** True while there is more to do. */
+async function step(control: Control, plan: (read: Read) => Promise<Op[]>): Promise<boolean> {
+  const { result } = await transact(control, async (read) => {
+    const ops = await plan(read)
+    return { ops, result: ops.length > 0 }
+  })
+  return result
+}
+
+async function releaseSome(control: Control, read: Read, name: string): Promise<Op[]> {
+  // While this key is there, nobody can make an app of the same name and be robbed by this step.
+  if ((await read.get(keys.appDeleting(name))) === undefined) return []
+  const { entries } = await read.range(`app-address/${name}/`, { limit: ADDRESSES_PER_STEP })
+  const ops: Op[] = []
+  for (const { key } of entries) {
+    const address = key.slice(key.lastIndexOf('/') + 1)
+    const record = await read.get<Address>(keys.address(address))
+    if (record?.app === name) ops.push(...releaseOps(control, record))
+    else if (await read.get(key)) ops.push(del(key))
+  }
+  return ops
+}
+
+async function deleteSome(read: Read, prefix: string): Promise<Op[]> {
+  const { entries } = await read.range<{ id?: string }>(prefix, { limit: KEYS_PER_STEP / 2 })
+  return entries.flatMap(({ key, value }) =>
+    prefix.startsWith('release/') && value.id
+      ? [del(key), del(keys.releaseId(value.id))]
+      : [del(key)],
+  )
+}

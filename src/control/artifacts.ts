@@ -1,0 +1,181 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { chmod, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Readable, Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { isoTime } from '../base/clock.ts'
+import { FairwayError, invalid, notFound } from '../base/errors.ts'
+import { keys } from '../model/keys.ts'
+import { appFor, appWithin } from './access.ts'
+import type { Actor, Control } from './context.ts'
+import { del, put, readOne, readPage, transact } from './transact.ts'
+
+/**
+ * Artifacts: the packed folder of an app, kept under its SHA-256 in `<stateDir>/artifacts`. A file
+ * is there whole or not at all, and stays as long as an app refers to it.
+ */
+
+export const ARTIFACT_BYTES_MAX = 512 * 1024 * 1024
+/** More would only be old deployments; the oldest ones that nothing runs should be deleted first. */
+export const ARTIFACTS_PER_APP_MAX = 900
+const FORGET_BATCH = 50
+
+export interface Artifact {
+  /** Hexadecimal SHA-256. */
+  readonly digest: string
+  readonly size: number
+  readonly createdAt: string
+}
+
+/**
+ * Stores what the stream yields. `expected` (hexadecimal SHA-256, optionally after `sha256:`) must
+ * match when given. 413 beyond ARTIFACT_BYTES_MAX; nothing stays behind when it fails.
+ */
+export async function putArtifact(
+  control: Control,
+  actor: Actor,
+  input: { readonly app: string; readonly stream: Readable; readonly expected?: string | null },
+): Promise<Artifact> {
+  const expected = input.expected ? checkDigest(input.expected) : undefined
+  await appFor(control, actor, input.app)
+  const folder = await artifactFolder(control)
+  const draft = join(folder, `.incoming-${randomUUID()}`)
+  try {
+    const { digest, size } = await receive(input.stream, draft)
+    if (expected !== undefined && digest !== expected) {
+      throw invalid(`the artifact's SHA-256 is ${digest}, not ${expected}; send it again`)
+    }
+    const artifact: Artifact = { digest, size, createdAt: isoTime(control.clock.now()) }
+    // The reference comes first: then a clean-up of the same digest leaves the file alone.
+    await refer(control, actor, input.app, artifact)
+    await chmod(draft, 0o400)
+    await rename(draft, join(folder, digest))
+    await syncFolder(folder)
+    return artifact
+  } finally {
+    input.stream.destroy()
+    await rm(draft, { force: true })
+  }
+}
+
+/** The bytes of an artifact, for a host; 404 when it is not kept here. */
+export async function openArtifact(
+  control: Control,
+  digest: string,
+): Promise<{ stream: Readable; size: number }> {
+  const path = join(await artifactFolder(control), checkDigest(digest))
+  const info = await stat(path).catch(() => undefined)
+  if (!info) throw notFound(`artifact sha256:${digest} is not kept here; deploy the app again`)
+  return { stream: createReadStream(path), size: info.size }
+}
+
+/** The app's record of an artifact; undefined when the app has never been given it. */
+export const artifactOf = (
+  control: Control,
+  app: string,
+  digest: string,
+): Promise<Artifact | undefined> =>
+  readOne<Artifact>(control.store, keys.artifact(app, checkDigest(digest)))
+
+/** The image text of an artifact: what a machine's config names. */
+export const artifactImage = (app: string, digest: string): string => `${app}@sha256:${digest}`
+
+/** The hexadecimal digest that an image text ends with, or undefined: not one of our artifacts. */
+export const digestOfImage = (image: string): string | undefined =>
+  /(?:^|@)sha256:([0-9a-f]{64})$/.exec(image)?.[1]
+
+/** Drops every reference of an app, and the files that no other app refers to. */
+export async function forgetArtifacts(control: Control, app: string): Promise<void> {
+  for (;;) {
+    const { entries } = await readPage<Artifact>(control.store, `artifact/${app}/`, {
+      limit: FORGET_BATCH,
+    })
+    if (entries.length === 0) return
+    await transact(control, async (read) => {
+      for (const { key } of entries) await read.get(key)
+      const ops = entries.flatMap(({ key, value }) => [
+        del(key),
+        del(keys.artifactUse(value.digest, app)),
+      ])
+      return { ops, result: null }
+    })
+    for (const { value } of entries) await removeUnused(control, value.digest)
+  }
+}
+
+/** Removes drafts that a crash has left. At start. */
+export async function sweepArtifacts(control: Control): Promise<void> {
+  const folder = await artifactFolder(control)
+  for (const name of await readdir(folder)) {
+    if (name.startsWith('.incoming-')) await rm(join(folder, name), { force: true })
+  }
+}
+
+function checkDigest(text: string): string {
+  const digest = /^(?:sha256:)?([0-9a-f]{64})$/.exec(text)?.[1]
+  if (digest !== undefined) return digest
+  throw invalid(`"${text.slice(0, 100)}" is not a SHA-256 in 64 hexadecimal digits`)
+}
+
+async function artifactFolder({ config }: Control): Promise<string> {
+  const folder = join(config.stateDir, 'artifacts')
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  return folder
+}
+
+async function receive(stream: Readable, path: string): Promise<{ digest: string; size: number }> {
+  const hash = createHash('sha256')
+  let size = 0
+  const measure = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      size += chunk.length
+      hash.update(chunk)
+      done(size > ARTIFACT_BYTES_MAX ? tooLarge() : null, chunk)
+    },
+  })
+  const file = await open(path, 'wx', 0o600)
+  try {
+    await pipeline(stream, measure, file.createWriteStream({ autoClose: false }))
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  return { digest: hash.digest('hex'), size }
+}
+
+async function refer(control: Control, actor: Actor, app: string, artifact: Artifact) {
+  await transact(control, async (read) => {
+    await appWithin(read, actor, app)
+    const key = keys.artifact(app, artifact.digest)
+    if (await read.get(key)) return { ops: [], result: null }
+    const others = await read.range(`artifact/${app}/`, { limit: ARTIFACTS_PER_APP_MAX })
+    if (others.more || others.entries.length >= ARTIFACTS_PER_APP_MAX) throw tooMany(app)
+    const use = put(keys.artifactUse(artifact.digest, app), { app })
+    return { ops: [put(key, artifact), use], result: null }
+  })
+}
+
+async function removeUnused(control: Control, digest: string): Promise<void> {
+  const users = await readPage(control.store, `artifact-use/${digest}/`, { limit: 1 })
+  if (users.entries.length > 0) return
+  await rm(join(await artifactFolder(control), digest), { force: true })
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r')
+  await handle.sync().finally(() => handle.close())
+}
+
+const tooLarge = () =>
+  new FairwayError(
+    'too_large',
+    `the artifact is larger than ${ARTIFACT_BYTES_MAX / 1024 / 1024} MiB; list what is not needed in .dockerignore`,
+    { status: 413 },
+  )
+
+const tooMany = (app: string) =>
+  new FairwayError(
+    'too_many',
+    `app "${app}" keeps ${ARTIFACTS_PER_APP_MAX} artifacts already, which is the limit`,
+  )
