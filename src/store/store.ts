@@ -9,6 +9,7 @@ export interface Store {
   /**
    * Keys with `prefix` in byte order, as they were at `revision` (default: now).
    * At most `limit` (and `RANGE_LIMIT_MAX`); `more` says that there are others after the last.
+   * A page may be shorter than `limit` when its values are large: trust `more`, not the count.
    * Throws `CompactedError` when `revision` is older than what the engine keeps.
    */
   range(prefix: string, options?: RangeOptions): Promise<RangeResult>
@@ -17,7 +18,8 @@ export interface Store {
   /**
    * Every change to keys with one of `prefixes`, after revision `after`, in order, one batch per
    * revision, without gaps or repeats, until the signal aborts (then it ends quietly).
-   * Throws `CompactedError` when changes after `after` are gone: the caller ranges anew.
+   * Throws `CompactedError` when changes after `after` are gone: the caller ranges anew. So it does
+   * when `after` is later than the store's revision, as after a restore from an older copy.
    */
   watch(prefixes: readonly string[], after: number, signal: AbortSignal): AsyncIterable<WatchBatch>
   readonly leases: Leases
@@ -90,6 +92,12 @@ export const TXN_OPS_MAX = 128
 export const VALUE_BYTES_MAX = 1024 * 1024
 export const KEY_BYTES_MAX = 1024
 export const RANGE_LIMIT_MAX = 1_000
+/** All keys and values of one transaction, both branches. */
+export const TXN_BYTES_MAX = 1536 * 1024
+/** A page of `range` ends early, with `more`, once its values reach this. */
+export const RANGE_BYTES_MAX = 4 * 1024 * 1024
+export const WATCH_PREFIXES_MAX = 128
+export const LEASE_TTL_MS_MAX = 365 * 24 * 3600 * 1000
 
 export class CompactedError extends Error {
   readonly code = 'compacted'
@@ -110,6 +118,9 @@ export class StoreLimitError extends Error {
     | 'key_too_large'
     | 'duplicate_key'
     | 'bad_lease'
+    | 'txn_too_large'
+    | 'future_revision'
+    | 'malformed'
   constructor(code: StoreLimitError['code'], message: string) {
     super(message)
     this.name = 'StoreLimitError'

@@ -1,0 +1,21 @@
+import { test } from 'node:test'
+import { leaseCases } from './conformance/leases.ts'
+import { propertyCases } from './conformance/property.ts'
+import { rangeCases } from './conformance/range.ts'
+import type { Cases, MakeStore } from './conformance/support.ts'
+import { txnCases } from './conformance/txn.ts'
+import { watchCases } from './conformance/watch.ts'
+
+export type { MakeStore, StoreUnderTest } from './conformance/support.ts'
+
+/**
+ * What every engine must do, as tests named after it. The property cases print their seed;
+ * FAIRWAY_SEED (and FAIRWAY_PATH, from a failure's report) replays one, FAIRWAY_RUNS sets how many.
+ */
+export function testStore(name: string, make: MakeStore): void {
+  const suites: readonly Cases[] = [txnCases, rangeCases, watchCases, leaseCases, propertyCases]
+  for (const [title, run] of suites.flatMap((cases) => Object.entries(cases)))
+    test(`${name}: ${title}`, { timeout: 60_000 }, async (context) => {
+      await run(make, (line) => context.diagnostic(line))
+    })
+}

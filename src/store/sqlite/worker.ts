@@ -1,0 +1,68 @@
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { Engine } from './engine.ts'
+import { GroupCommit, type GroupResult } from './group.ts'
+import {
+  type FromWorker,
+  type Opened,
+  type Request,
+  type ToWorker,
+  toWire,
+  type WorkerOptions,
+} from './protocol.ts'
+import { explain, openDatabase } from './schema.ts'
+
+/** Requests that share one commit at most: bounds how long the first of them waits. */
+const GROUP_MAX = 512
+
+const port = parentPort!
+const { path, retainRevisions, now }: WorkerOptions = workerData
+
+try {
+  serve()
+} catch (error) {
+  port.postMessage({ error: toWire(explain(error, path)) } satisfies Opened)
+  port.close()
+}
+
+function serve(): void {
+  const db = openDatabase(path)
+  const engine = new Engine(db, { retain: retainRevisions, now })
+  const group = new GroupCommit(engine, path)
+  const queue: Request[] = []
+  let feed = false
+  let closing = false
+
+  port.on('message', (message: ToWorker) => {
+    accept(message)
+    // Whatever else has arrived shares the commit.
+    for (let more = receiveMessageOnPort(port); more; more = receiveMessageOnPort(port))
+      accept(more.message)
+    while (queue.length > 0) answer(queue.splice(0, GROUP_MAX))
+    if (closing) close()
+  })
+  port.postMessage({ nextLeaseEnd: engine.leases.nextAt } satisfies Opened)
+
+  function accept(message: ToWorker): void {
+    if (message === 'close') closing = true
+    else for (const request of message) queue.push(request)
+  }
+
+  function answer(requests: readonly Request[]): void {
+    for (const { call } of requests) {
+      if (call === 'changes') feed = true
+      if (call === 'feedOff') feed = false
+    }
+    const { replies, batches } = group.run(requests)
+    report({ replies, batches: feed ? batches : [] })
+  }
+
+  function report(result: GroupResult): void {
+    const message: FromWorker = { ...result, nextLeaseEnd: engine.leases.nextAt }
+    port.postMessage(group.fatal ? { ...message, fatal: toWire(group.fatal) } : message)
+  }
+
+  function close(): void {
+    db.close()
+    port.close()
+  }
+}
