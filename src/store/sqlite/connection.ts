@@ -65,6 +65,8 @@ export class Connection {
   static async open(options: WorkerOptions, events: ConnectionEvents): Promise<Connection> {
     const worker = new Worker(new URL('./worker.ts', import.meta.url), {
       workerData: options,
+      // Not the process's own: some (--input-type, --test) would keep the worker from starting.
+      execArgv: ['--disable-warning=ExperimentalWarning'],
       name: 'store',
     })
     const { promise, resolve, reject } = Promise.withResolvers<Opened>()

@@ -50,6 +50,7 @@ export interface FromWorker {
 export interface WorkerOptions {
   readonly path: string
   readonly retainRevisions: number
+  readonly lockWaitMs: number
   readonly now: number
 }
 

@@ -8,8 +8,6 @@ const APPLICATION_ID = 0x46574159
 const SCHEMA_VERSION = 1
 /** A file up to this size is checked page by page when it is opened (about 2 ms per MiB). */
 const CHECK_BYTES_MAX = 64 * 1024 * 1024
-/** A predecessor that was just killed may hold the file for a moment. */
-const LOCK_WAIT_MS = 3_000
 const CACHE_KIB = 64 * 1024
 const WAL_BYTES_KEPT = 64 * 1024 * 1024
 
@@ -38,11 +36,11 @@ const SCHEMA = `
 `
 
 /** Opens or makes the file (0600), exclusively. Throws `FairwayError` with a `store_` code. */
-export function openDatabase(path: string): DatabaseSync {
+export function openDatabase(path: string, lockWaitMs = 0): DatabaseSync {
   let db: DatabaseSync | undefined
   try {
     if (path !== ':memory:') makeFile(path)
-    db = new DatabaseSync(path, { timeout: LOCK_WAIT_MS })
+    db = new DatabaseSync(path, { timeout: lockWaitMs })
     configure(db)
     prepareSchema(db, path)
     if (path !== ':memory:' && statSync(path).size <= CHECK_BYTES_MAX) check(db, path)

@@ -20,10 +20,13 @@ import type {
   WatchBatch,
 } from '../store.ts'
 import { Connection } from './connection.ts'
+import type { WorkerOptions } from './protocol.ts'
 import { Watcher, WatchHub } from './watch-hub.ts'
 
 /** How many revisions before the current one can be ranged and watched from. */
 export const RETAIN_REVISIONS = 10_000
+/** A predecessor that was just killed may hold the file for a moment. */
+const LOCK_WAIT_MS = 3_000
 /** The longest single sleep for a lease's end: timers overflow at 2^31 ms. */
 const SLEEP_MS_MAX = 60_000
 
@@ -32,6 +35,8 @@ export interface SqliteStoreOptions {
   readonly retainRevisions?: number
   /** Times leases. The default is monotonic: setting the machine's clock ends no lease. */
   readonly clock?: Clock
+  /** How long to wait for another process to let go of the file. */
+  readonly lockWaitMs?: number
 }
 
 export interface SqliteStore extends Store {
@@ -51,11 +56,15 @@ export async function openSqliteStore(
   path: string,
   options: SqliteStoreOptions = {},
 ): Promise<SqliteStore> {
-  const { retainRevisions = RETAIN_REVISIONS, clock = monotonicClock } = options
+  const { retainRevisions = RETAIN_REVISIONS, lockWaitMs = LOCK_WAIT_MS } = options
   if (!Number.isSafeInteger(retainRevisions) || retainRevisions < 1)
     throw new FairwayError('invalid', `retainRevisions is ${retainRevisions}; it must be 1 or more`)
-  const store = new ThreadedStore(clock)
-  await store.open(path === ':memory:' ? path : resolve(path), retainRevisions)
+  const store = new ThreadedStore(options.clock ?? monotonicClock)
+  await store.open({
+    path: path === ':memory:' ? path : resolve(path),
+    retainRevisions,
+    lockWaitMs,
+  })
   return store
 }
 
@@ -70,9 +79,9 @@ class ThreadedStore implements SqliteStore {
     this.#clock = clock
   }
 
-  async open(path: string, retainRevisions: number): Promise<void> {
+  async open(options: Omit<WorkerOptions, 'now'>): Promise<void> {
     this.#connection = await Connection.open(
-      { path, retainRevisions, now: this.#clock.now() },
+      { ...options, now: this.#clock.now() },
       {
         onCommits: (batches) => {
           for (const batch of batches) this.#hub.publish(batch)

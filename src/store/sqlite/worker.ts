@@ -15,7 +15,7 @@ import { explain, openDatabase } from './schema.ts'
 const GROUP_MAX = 512
 
 const port = parentPort!
-const { path, retainRevisions, now }: WorkerOptions = workerData
+const { path, retainRevisions, lockWaitMs, now }: WorkerOptions = workerData
 
 try {
   serve()
@@ -25,7 +25,7 @@ try {
 }
 
 function serve(): void {
-  const db = openDatabase(path)
+  const db = openDatabase(path, lockWaitMs)
   const engine = new Engine(db, { retain: retainRevisions, now })
   const group = new GroupCommit(engine, path)
   const queue: Request[] = []
