@@ -139,7 +139,7 @@ async function drawAtRandom(
   return undefined
 }
 
-/** 64 random bits, cut to the prefix; never 0, which is the routers' anycast (RFC 4291 2.6.1). */
+/** 64 random bits, cut to the prefix; never 0, the routers' anycast. */
 function randomIndex(random: () => number, size: bigint): bigint {
   const word = () => BigInt(Math.floor(random() * 2 ** 32))
   const index = ((word() << 32n) | word()) % size
@@ -158,7 +158,7 @@ async function takeNeverUsed(
     let index = BigInt((await read.get<number>(cursor)) ?? 0)
     for (; index < prefixSize(prefix); index++) {
       const address = addressAt(prefix, index)
-      if (shared.has(address) || isUnwise(address)) continue
+      if (shared.has(address) || isUnwise(prefix, index, address)) continue
       // Taken already when the pool's prefixes were changed to overlap older ones.
       if ((await read.peek(keys.address(address))) !== undefined) continue
       if ((await read.get(keys.address(address))) !== undefined) continue
@@ -168,8 +168,12 @@ async function takeNeverUsed(
   return undefined
 }
 
-/** Old clients and filters take .0 and .255 for a network's own; nobody should pay for one. */
-const isUnwise = (address: string): boolean => /\.(0|255)$/.test(address)
+/**
+ * Old clients and filters take .0 and .255 for a network's own, and an IPv6 prefix's first address is
+ * its routers' anycast (RFC 4291 section 2.6.1).
+ */
+const isUnwise = (prefix: Prefix, index: bigint, address: string): boolean =>
+  prefix.family === 4 ? /\.(0|255)$/.test(address) : index === 0n && prefix.length < 127
 
 async function takeUsedBefore(
   control: Control,

@@ -78,13 +78,6 @@ export const artifactOf = (
 ): Promise<Artifact | undefined> =>
   readOne<Artifact>(control.store, keys.artifact(app, checkDigest(digest)))
 
-/** The image text of an artifact: what a machine's config names. */
-export const artifactImage = (app: string, digest: string): string => `${app}@sha256:${digest}`
-
-/** The hexadecimal digest that an image text ends with, or undefined: not one of our artifacts. */
-export const digestOfImage = (image: string): string | undefined =>
-  /(?:^|@)sha256:([0-9a-f]{64})$/.exec(image)?.[1]
-
 /** Drops every reference of an app, and the files that no other app refers to. */
 export async function forgetArtifacts(control: Control, app: string): Promise<void> {
   for (;;) {
