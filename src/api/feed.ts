@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream'
+import { drained } from '../base/drain.ts'
 import { encodeLine } from '../base/ndjson.ts'
 import { FEED_PING_MS, type FeedEvent, type FeedLine } from '../model/wire.ts'
 import { CompactedError, type KeyValue, type Store, type WatchEvent } from '../store/store.ts'
@@ -174,12 +175,11 @@ export async function writeFeed(
   writable.once('close', close).once('error', close)
   const until = AbortSignal.any([signal, closed.signal])
   const stallMsMax = options.stallMsMax ?? FOLLOWER_STALL_MS_MAX
-  const pump = (lines: AsyncIterable<FeedLine>) =>
-    pumpLines(lines, writable, until, stallMsMax).finally(close)
-  const asking = calls && pumpCalls(calls, writable, until, stallMsMax)
   try {
-    await pump(feed(store, options, until))
-    await asking
+    await Promise.all([
+      pumpLines(feed(store, options, until), writable, until, stallMsMax).finally(close),
+      calls && pumpCalls(calls, writable, until, stallMsMax),
+    ])
   } finally {
     close()
     writable.off('close', close).off('error', close)
@@ -221,28 +221,5 @@ async function pumpCalls(
     }
   } finally {
     iterator.return?.().catch(() => {})
-  }
-}
-
-/** False when the writable has not drained in time. */
-async function drained(
-  writable: Writable,
-  signal: AbortSignal,
-  timeoutMs: number,
-): Promise<boolean> {
-  if (signal.aborted || !writable.writableNeedDrain) return true
-  let done = (_drained: boolean) => {}
-  const onDrain = () => done(true)
-  const timer = setTimeout(() => done(false), timeoutMs)
-  try {
-    return await new Promise<boolean>((resolve) => {
-      done = resolve
-      writable.once('drain', onDrain)
-      signal.addEventListener('abort', onDrain, { once: true })
-    })
-  } finally {
-    clearTimeout(timer)
-    writable.off('drain', onDrain)
-    signal.removeEventListener('abort', onDrain)
   }
 }
