@@ -1,0 +1,48 @@
+import type { EdgeView } from '../view/edge-view.ts'
+import type { Balancer } from './balance/balancer.ts'
+import type { Counters } from './counters.ts'
+import type { Deadlines } from './deadlines.ts'
+import type { AppLog } from './errors/app-log.ts'
+import { RequestHead } from './http1/request-head.ts'
+import { ResponseHead } from './http1/response-head.ts'
+import { READ_BUFFER_BYTES } from './limits.ts'
+import type { Upstreams } from './upstream/upstreams.ts'
+
+/** What the connections of one worker share. */
+export interface ProxyContext {
+  readonly view: EdgeView
+  readonly host: string
+  readonly region: string
+  /** Where the edges of other hosts listen, on their mesh addresses. */
+  readonly backhaulPort: number
+  /** Domains under which an app is found by its name on shared addresses. Lower case. */
+  readonly appsDomains: readonly string[]
+  readonly balancer: Balancer
+  readonly deadlines: Deadlines
+  readonly counters: Counters
+  readonly upstreams: Upstreams
+  readonly appLog: AppLog
+  readonly scratch: Scratch
+  /** All that clients and other edges have open. */
+  readonly connections: Set<OpenConnection>
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+  /** No request begins any more on connections that have none. */
+  draining: boolean
+}
+
+export interface OpenConnection {
+  /** Idle ones end now, others with what they are doing. */
+  drain(): void
+  destroy(): void
+}
+
+/**
+ * Memory that is used within one callback and never beyond it: every connection of a worker reads
+ * into the same buffer and scans heads with the same objects.
+ */
+export class Scratch {
+  readonly buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
+  readonly request = new RequestHead()
+  readonly response = new ResponseHead()
+}

@@ -1,0 +1,114 @@
+import type net from 'node:net'
+import type { EdgeView } from '../view/edge-view.ts'
+import { createBackhaulServer } from './backhaul/server.ts'
+import type { Balancer } from './balance/balancer.ts'
+import { nearestBalancer } from './balance/nearest.ts'
+import { type ProxyContext, Scratch } from './context.ts'
+import { type CounterSnapshot, Counters } from './counters.ts'
+import { Deadlines } from './deadlines.ts'
+import { AppLog, type OnAppLog } from './errors/app-log.ts'
+import { createListener, type OriginalDestination } from './listener/listener.ts'
+import { Upstreams } from './upstream/upstreams.ts'
+
+export interface EdgeProxyOptions {
+  readonly view: EdgeView
+  /** This host's id and region. */
+  readonly host: string
+  readonly region: string
+  readonly appsDomains: readonly string[]
+  readonly backhaulPort: number
+  readonly onAppLog: OnAppLog
+  /** For tests, and for balancers that share their counts between workers. */
+  readonly balancer?: Balancer
+  readonly destinationOf?: OriginalDestination
+  readonly now?: () => number
+  readonly random?: () => number
+}
+
+export type ListenOn =
+  | { readonly fd: number }
+  | { readonly host: string; readonly port: number; readonly reusePort?: boolean }
+
+/** The request path of one worker. */
+export class EdgeProxy {
+  readonly #ctx: ProxyContext
+  readonly #options: EdgeProxyOptions
+  readonly #servers: net.Server[] = []
+
+  constructor(options: EdgeProxyOptions) {
+    this.#options = options
+    const now = options.now ?? Date.now
+    const random = options.random ?? Math.random
+    const counters = new Counters()
+    const { view, host, region, backhaulPort } = options
+    this.#ctx = {
+      ...{ view, host, region, backhaulPort, counters, now, draining: false },
+      appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),
+      balancer: options.balancer ?? nearestBalancer({ host, region, view, random, now }),
+      deadlines: new Deadlines(now),
+      upstreams: new Upstreams(() => this.#ctx, backhaulPort),
+      appLog: new AppLog(options.onAppLog, now, counters),
+      scratch: new Scratch(),
+      connections: new Set(),
+    }
+    this.#ctx.deadlines.start()
+  }
+
+  /** Accepts the public's connections; resolves with the address listened on. */
+  listen(on: ListenOn): Promise<net.AddressInfo> {
+    return this.#listen(createListener(this.#ctx, this.#options.destinationOf), on)
+  }
+
+  /** Accepts other edges. */
+  listenBackhaul(on: ListenOn): Promise<net.AddressInfo> {
+    return this.#listen(createBackhaulServer(this.#ctx), on)
+  }
+
+  snapshot(): CounterSnapshot {
+    return this.#ctx.counters.snapshot()
+  }
+
+  /** What is open now: connections of clients and of other edges. */
+  get open(): number {
+    return this.#ctx.connections.size
+  }
+
+  /**
+   * Stops accepting, ends idle connections, lets requests in flight finish. Resolves when nothing is
+   * open any more, or after `drainMs`, when the rest has been cut.
+   */
+  async drain(drainMs: number): Promise<void> {
+    this.#ctx.draining = true
+    for (const server of this.#servers) server.close()
+    for (const connection of this.#ctx.connections) connection.drain()
+    this.#ctx.upstreams.closeIdle()
+    const until = Date.now() + drainMs
+    while (this.#ctx.connections.size > 0 && Date.now() < until)
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_STEP_MS))
+    this.close()
+  }
+
+  /** Ends everything at once. */
+  close(): void {
+    for (const server of this.#servers) server.close()
+    for (const connection of this.#ctx.connections) connection.destroy()
+    this.#ctx.upstreams.closeIdle()
+    this.#ctx.deadlines.stop()
+  }
+
+  #listen(server: net.Server, on: ListenOn): Promise<net.AddressInfo> {
+    return new Promise((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ ...on, backlog: BACKLOG }, () => {
+        server.off('error', reject)
+        // Running out of descriptors fails one accept, not the process.
+        server.on('error', () => this.#ctx.counters.error('accept'))
+        this.#servers.push(server)
+        resolve(server.address() as net.AddressInfo)
+      })
+    })
+  }
+}
+
+const BACKLOG = 4096
+const DRAIN_STEP_MS = 25

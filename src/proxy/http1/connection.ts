@@ -1,0 +1,403 @@
+import type { Socket } from 'node:net'
+import type { Lease } from '../balance/balancer.ts'
+import type { ProxyContext } from '../context.ts'
+import type { Timed } from '../deadlines.ts'
+import { latin1, writeLatin1 } from '../latin1.ts'
+import * as limits from '../limits.ts'
+import { BodyTracker } from './body.ts'
+import { Exchange, type ExchangeClient } from './exchange.ts'
+import { HeadBuffer } from './head-buffer.ts'
+import { BAD_LINE, HEAD_TOO_LARGE, type HeadFault, type RequestHead } from './request-head.ts'
+import type { ResponseHead } from './response-head.ts'
+
+const STATE = { head: 0, body: 1, wait: 2, tunnel: 3, linger: 4, closed: 5 } as const
+
+/**
+ * A client's connection that carries HTTP/1. Reads one request at a time; what comes after it stays
+ * unread until its response is complete (one held read at most). Subclasses say whose client it is:
+ * the public's, or another edge.
+ */
+export abstract class HttpConnection implements Timed, ExchangeClient {
+  deadline: number
+  protected readonly ctx: ProxyContext
+  protected readonly socket: Socket
+  protected readonly exchange: Exchange
+  /** The connection ends with the present response. */
+  protected closing = false
+  /** How long the present request may go without an octet. */
+  protected idleMs = limits.REQUEST_IDLE_MS
+  protected readonly body = new BodyTracker()
+  /** Takes the chunks off a response body in scratch; null: it goes on as it is. */
+  protected unwrap: ((from: number, to: number) => Buffer) | null = null
+  readonly #head = new HeadBuffer()
+  #state: number = STATE.head
+  #held: Buffer | null = null
+  #pumping = false
+  #ended = false
+  #paused = false
+  #blocked = false
+  #lingered = 0
+
+  constructor(ctx: ProxyContext, socket: Socket) {
+    this.ctx = ctx
+    this.socket = socket
+    this.exchange = new Exchange(ctx, this)
+    this.deadline = ctx.deadlines.now + limits.HEAD_READ_MS
+    socket.on('data', (data: Buffer) => this.onData(data))
+    socket.on('drain', () => this.#onDrain())
+    socket.on('end', () => this.#onEnd())
+    // What failed shows in `close`, which always follows.
+    socket.on('error', () => {})
+    socket.on('close', () => this.#onClose())
+    ctx.deadlines.add(this)
+    ctx.counters.connectionsOpen++
+    ctx.connections.add(this)
+  }
+
+  // For subclasses
+
+  /** Where the head begins in `text`: after an empty line (RFC 9112 2.2), or a preface. */
+  protected abstract headStart(text: string): number
+  protected abstract readonly trusted: boolean
+  /**
+   * A head was scanned. Answers it, or gives the exchange what it needs. `body`: what came with it.
+   */
+  protected abstract onRequest(head: RequestHead, body: Buffer | string): void
+  /** Sends the answer to a head that is refused; the connection ends. */
+  protected abstract refuse(fault: HeadFault): void
+  abstract requestText(lease: Lease, head: string, headEnd: string): string
+  abstract onAccepted(): void
+  abstract sendFailure(status: 502 | 503 | 504, code: string, message: string): void
+  protected abstract interimText(head: ResponseHead): string
+  /** Status line and fields, with the empty line. May set `closing`. */
+  protected abstract responseText(head: ResponseHead, bodyGoesOn: boolean): string
+
+  /** Ends a request with a response of the edge's own. */
+  protected answer(text: string): void {
+    this.send(text)
+    this.#next()
+  }
+
+  protected send(text: string): void {
+    this.ctx.counters.bytesToClients += text.length
+    if (!this.socket.write(text, 'latin1')) this.#block()
+  }
+
+  protected sendBytes(data: Buffer): void {
+    this.ctx.counters.bytesToClients += data.length
+    if (!this.socket.write(data)) this.#block()
+  }
+
+  /** The process drains: idle connections end now, others with their response. */
+  drain(): void {
+    if (this.#state === STATE.head && this.#head.empty && !this.#held) this.#end()
+    this.closing = true
+  }
+
+  destroy(): void {
+    this.socket.destroy()
+  }
+
+  // The client's side
+
+  /** Octets from the client; also called with what was read before this object existed. */
+  onData(data: Buffer): void {
+    this.ctx.counters.bytesFromClients += data.length
+    switch (this.#state) {
+      case STATE.head:
+        this.#onHeadData(data)
+        break
+      case STATE.body:
+        this.#onBodyData(data)
+        break
+      case STATE.wait:
+        this.#hold(data)
+        break
+      case STATE.tunnel:
+        this.deadline = this.#tunnelDeadline()
+        this.exchange.writeTunnel(data)
+        break
+      case STATE.linger:
+        this.#lingered += data.length
+        if (this.#lingered > limits.LINGER_BYTES_MAX) {
+          this.ctx.counters.limit('linger')
+          this.socket.destroy()
+        }
+    }
+  }
+
+  #onHeadData(data: Buffer): void {
+    if (this.#head.empty) {
+      const text = latin1(data, 0, Math.min(data.length, limits.HEAD_TEXT_BYTES))
+      const end = text.indexOf('\r\n\r\n')
+      if (end >= 0) {
+        this.#onHead(text, end, data, end + 4)
+        return
+      }
+      this.deadline = this.ctx.deadlines.now + limits.HEAD_READ_MS
+    }
+    const before = this.#head.text.length
+    const part = latin1(data, 0, data.length)
+    const end = this.#head.add(part)
+    if (end >= 0) {
+      const { text } = this.#head
+      this.#head.clear()
+      this.#onHead(text, end, data, end + 4 - before)
+      return
+    }
+    const fault = this.#head.fault(part)
+    if (fault) this.#refuse(fault)
+  }
+
+  #onHead(text: string, end: number, data: Buffer, bodyFrom: number): void {
+    const head = this.ctx.scratch.request
+    const from = this.headStart(text)
+    const fault = from < 0 || end < from ? BAD_LINE : this.#scan(head, text, from, end)
+    if (fault) {
+      this.#refuse(fault)
+      return
+    }
+    if (head.chunked) this.body.chunked()
+    else if (head.length > 0) this.body.length(head.length)
+    else this.body.none()
+    const to = this.body.take(data, bodyFrom, data.length)
+    if (to < 0) {
+      this.#refuse({ status: 400, reason: this.body.fault ?? 'the request body is malformed' })
+      return
+    }
+    this.#state = this.body.done ? STATE.wait : STATE.body
+    if (to < data.length) this.#hold(data.subarray(to))
+    this.deadline = this.ctx.deadlines.now + this.idleMs
+    this.onRequest(head, this.#bodyOf(text, end + 4, data, bodyFrom, to))
+  }
+
+  #scan(head: RequestHead, text: string, from: number, end: number): HeadFault | null {
+    if (end - from > limits.HEAD_BYTES_MAX) return HEAD_TOO_LARGE
+    return head.scan(text, from, end, this.trusted)
+  }
+
+  #bodyOf(text: string, at: number, data: Buffer, from: number, to: number): Buffer | string {
+    if (from === to) return ''
+    const short = to - from <= limits.TEXT_BODY_BYTES_MAX && text.length - at >= to - from
+    return short ? text.slice(at, at + to - from) : data.subarray(from, to)
+  }
+
+  #onBodyData(data: Buffer): void {
+    const to = this.body.take(data, 0, data.length)
+    if (to < 0) {
+      this.#onBadBody()
+      return
+    }
+    this.deadline = this.ctx.deadlines.now + this.idleMs
+    if (this.body.done) {
+      this.#state = STATE.wait
+      if (to < data.length) this.#hold(data.subarray(to))
+    }
+    if (this.exchange.active)
+      this.exchange.sendBody(to === data.length ? data : data.subarray(0, to), this.body.done)
+  }
+
+  /** The upstream has part of it already: its connection ends, and so does the client's. */
+  #onBadBody(): void {
+    const { limit } = this.body.scanner!
+    if (limit) this.ctx.counters.limit(limit)
+    const { responded } = this.exchange
+    this.exchange.abort()
+    if (responded) this.cut()
+    else this.#refuse({ status: 400, reason: this.body.fault ?? 'the request body is malformed' })
+  }
+
+  #refuse(fault: HeadFault): void {
+    this.closing = true
+    this.#held = null
+    if (fault.limit) this.ctx.counters.limit(fault.limit)
+    this.refuse(fault)
+  }
+
+  /** The next request waits until this one is answered. */
+  #hold(data: Buffer): void {
+    this.#held = this.#held ? Buffer.concat([this.#held, data]) : data
+    this.pauseReading()
+  }
+
+  #onEnd(): void {
+    this.#ended = true
+    switch (this.#state) {
+      case STATE.tunnel:
+        this.exchange.endTunnel()
+        break
+      case STATE.wait:
+        // It may only have closed its own side; a client that is gone shows when we write.
+        this.closing = true
+        this.deadline = this.ctx.deadlines.now + limits.HALF_CLOSE_GRACE_MS
+        break
+      case STATE.body:
+        this.socket.destroy()
+        break
+      default:
+        // Nothing to wait for but our own last octets.
+        this.socket.end()
+    }
+  }
+
+  #onClose(): void {
+    if (this.#state === STATE.closed) return
+    this.#state = STATE.closed
+    this.#held = null
+    this.ctx.deadlines.delete(this)
+    this.ctx.counters.connectionsOpen--
+    this.ctx.connections.delete(this)
+    this.exchange.abort()
+  }
+
+  onDeadline(): void {
+    const { counters } = this.ctx
+    if (this.#state === STATE.head) {
+      counters.limit(this.#head.empty ? 'client_idle_ms' : 'head_read_ms')
+      this.socket.destroy()
+    } else if (this.#ended || this.#state === STATE.linger || this.#state === STATE.tunnel) {
+      counters.limit(this.#ended ? 'half_close_grace_ms' : 'linger')
+      this.socket.destroy()
+    } else this.exchange.timeout()
+  }
+
+  // What the exchange tells
+
+  sendInterim(head: ResponseHead): void {
+    this.#touch()
+    this.send(this.interimText(head))
+  }
+
+  sendResponse(head: ResponseHead, text: string, from: number, to: number, done: boolean): void {
+    this.ctx.counters.requests[(head.status / 100) | 0]!++
+    // A client that still sends its request would go on with it on a connection that we reuse.
+    if (!this.body.done || this.ctx.draining) this.closing = true
+    const out = this.responseText(head, !done)
+    if (this.unwrap) {
+      this.send(out)
+      this.sendBody(from, to, done)
+      return
+    }
+    if (to - from === text.length) this.send(out + text)
+    else {
+      const data = Buffer.allocUnsafe(out.length + to - from)
+      writeLatin1(data, out, 0)
+      this.ctx.scratch.buffer.copy(data, out.length, from, to)
+      this.sendBytes(data)
+    }
+    if (done) this.#next()
+    else this.#touch()
+  }
+
+  sendBody(from: number, to: number, done: boolean): void {
+    if (to > from)
+      this.sendBytes(
+        this.unwrap?.(from, to) ?? Buffer.from(this.ctx.scratch.buffer.subarray(from, to)),
+      )
+    if (done) this.#next()
+    else this.#touch()
+  }
+
+  cut(): void {
+    // An end that looks regular would make half a response look whole.
+    this.socket.resetAndDestroy()
+  }
+
+  pauseReading(): void {
+    this.#paused = true
+    this.socket.pause()
+  }
+
+  resumeReading(): void {
+    if (!this.#paused || this.#held) return
+    this.#paused = false
+    this.socket.resume()
+  }
+
+  switchProtocols(head: ResponseHead, from: number, to: number): void {
+    this.ctx.counters.requests[1]!++
+    this.ctx.counters.tunnelsOpen++
+    this.socket.once('close', () => this.ctx.counters.tunnelsOpen--)
+    this.#state = STATE.tunnel
+    this.deadline = this.#tunnelDeadline()
+    this.socket.setKeepAlive(true, limits.KEEPALIVE_PROBE_MS)
+    this.send(this.responseText(head, true))
+    if (to > from) this.sendTunnel(from, to)
+    const held = this.#held
+    this.#held = null
+    this.resumeReading()
+    if (held) this.exchange.writeTunnel(held)
+  }
+
+  sendTunnel(from: number, to: number): void {
+    this.deadline = this.#tunnelDeadline()
+    this.sendBytes(Buffer.from(this.ctx.scratch.buffer.subarray(from, to)))
+  }
+
+  endTunnel(): void {
+    this.socket.end()
+  }
+
+  /** Streams may be silent for long; probes find a dead peer. An app can ask for less. */
+  #tunnelDeadline(): number {
+    return this.idleMs === limits.REQUEST_IDLE_MS ? Infinity : this.ctx.deadlines.now + this.idleMs
+  }
+
+  #touch(): void {
+    const graceMs = this.#ended ? limits.HALF_CLOSE_GRACE_MS : this.idleMs
+    this.deadline = this.ctx.deadlines.now + graceMs
+  }
+
+  // Private
+
+  /** A write was not taken at once. What the kernel took all the same needs no waiting. */
+  #block(): void {
+    if (this.socket.writableLength === 0) return
+    this.#blocked = true
+    this.exchange.pauseUpstream()
+  }
+
+  #onDrain(): void {
+    if (!this.#blocked) return
+    this.#blocked = false
+    this.exchange.resumeUpstream()
+    this.#pump()
+  }
+
+  /** The response is complete. */
+  #next(): void {
+    if (this.#state === STATE.closed) return
+    if (this.closing || this.#ended) {
+      this.#end()
+      return
+    }
+    this.#state = STATE.head
+    this.idleMs = limits.REQUEST_IDLE_MS
+    this.deadline = this.ctx.deadlines.now + limits.CLIENT_IDLE_MS
+    if (this.#held) this.#pump()
+    else if (this.#paused) this.resumeReading()
+  }
+
+  /** Goes on with what was held. A loop: answers of our own come before onData returns. */
+  #pump(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    while (this.#held && this.#state === STATE.head && !this.#blocked) {
+      const held = this.#held
+      this.#held = null
+      this.#onHeadData(held)
+    }
+    this.#pumping = false
+    this.resumeReading()
+  }
+
+  /** Ends after what was written; what the client still sends must not reset it on its way. */
+  #end(): void {
+    if (this.exchange.active) this.exchange.abort()
+    this.#held = null
+    this.#state = STATE.linger
+    this.deadline = this.ctx.deadlines.now + limits.LINGER_MS
+    this.socket.end()
+    this.resumeReading()
+  }
+}

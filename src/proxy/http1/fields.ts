@@ -1,0 +1,128 @@
+import { CHAR_CLASS, COLON, CR, FIELD, HTAB, LF, SP, TOKEN } from './chars.ts'
+
+/** Where one field line lies in a head. Reused from line to line, so that a scan allocates nothing. */
+export interface FieldSpan {
+  nameEnd: number
+  valueStart: number
+  /** Without trailing white space. */
+  valueEnd: number
+}
+
+export const newFieldSpan = (): FieldSpan => ({ nameEnd: 0, valueStart: 0, valueEnd: 0 })
+
+/**
+ * Scans the field line that begins at `at` and returns where the next one begins, or -1 when it is
+ * not one: no token before the colon (which covers obs-fold and white space before the colon, RFC
+ * 9112 5.1 and 5.2), a control character, or CR or LF alone.
+ */
+export function scanField(text: string, at: number, span: FieldSpan): number {
+  let i = at
+  let c = text.charCodeAt(i)
+  while ((CHAR_CLASS[c]! & TOKEN) !== 0) c = text.charCodeAt(++i)
+  if (c !== COLON || i === at) return -1
+  span.nameEnd = i
+  c = text.charCodeAt(++i)
+  while (c === SP || c === HTAB) c = text.charCodeAt(++i)
+  span.valueStart = i
+  while ((CHAR_CLASS[c]! & FIELD) !== 0) c = text.charCodeAt(++i)
+  if (c !== CR || text.charCodeAt(i + 1) !== LF) return -1
+  const next = i + 2
+  while (i > span.valueStart && isBlank(text.charCodeAt(i - 1))) i--
+  span.valueEnd = i
+  return next
+}
+
+const isBlank = (c: number): boolean => c === SP || c === HTAB
+
+/**
+ * Names to recognise, as small numbers above 0. First letter and length rule nearly every other
+ * name out before anything is sliced.
+ */
+export class NameTable {
+  readonly #ids = new Map<string, number>()
+  readonly #maybe = new Uint8Array(32 * NAME_LENGTH_MAX)
+
+  constructor(names: Readonly<Record<string, number>>) {
+    for (const [name, id] of Object.entries(names)) {
+      this.#ids.set(name, id)
+      this.#maybe[slotOf(name.charCodeAt(0), name.length)] = 1
+    }
+  }
+
+  /** The number of the name at text[start, end) in any case, or 0. */
+  idOf(text: string, start: number, end: number): number {
+    const length = end - start
+    if (length >= NAME_LENGTH_MAX) return 0
+    if (this.#maybe[slotOf(text.charCodeAt(start), length)] === 0) return 0
+    return this.#ids.get(text.slice(start, end).toLowerCase()) ?? 0
+  }
+
+  /**
+   * The number of the name that an app may take this one for: CGI and WSGI show `Fly_Client_IP` and
+   * `Fly-Client-IP` as the same variable, so both have to be kept from a client.
+   */
+  aliasOf(text: string, start: number, end: number): number {
+    const length = end - start
+    if (length >= NAME_LENGTH_MAX) return 0
+    if (this.#maybe[slotOf(text.charCodeAt(start), length)] === 0) return 0
+    const name = text.slice(start, end)
+    if (!name.includes('_')) return 0
+    return this.#ids.get(name.toLowerCase().replaceAll('_', '-')) ?? 0
+  }
+}
+
+const NAME_LENGTH_MAX = 64
+const slotOf = (first: number, length: number): number => ((first & 31) << 6) | length
+
+/**
+ * Length in octets by a Content-Length value (RFC 9112 6.2), or -1. One number, digits only: lists
+ * and signs are refused, whatever they would add up to.
+ */
+export function contentLength(text: string, start: number, end: number): number {
+  if (end <= start || end - start > CONTENT_LENGTH_DIGITS_MAX) return -1
+  let length = 0
+  for (let i = start; i < end; i++) {
+    const digit = text.charCodeAt(i) - 48
+    if (digit < 0 || digit > 9) return -1
+    length = length * 10 + digit
+  }
+  return length
+}
+/** Stays below 2^53. */
+const CONTENT_LENGTH_DIGITS_MAX = 15
+
+/** The members of a comma-separated list, lower case, empty ones left out (RFC 9110 5.6.1). */
+export function listOf(value: string): string[] {
+  const members: string[] = []
+  for (const part of value.split(',')) {
+    const member = trimBlanks(part).toLowerCase()
+    if (member !== '') members.push(member)
+  }
+  return members
+}
+
+/** Optional white space only: String.trim would also take characters that are content (0xa0). */
+function trimBlanks(part: string): string {
+  let start = 0
+  let end = part.length
+  while (start < end && isBlank(part.charCodeAt(start))) start++
+  while (end > start && isBlank(part.charCodeAt(end - 1))) end--
+  return part.slice(start, end)
+}
+
+/** `fields` (whole lines, each ended by CRLF) without those of these names (lower case). */
+export function withoutFields(fields: string, names: ReadonlySet<string>): string {
+  const span = newFieldSpan()
+  let kept = ''
+  let keepFrom = 0
+  for (let at = 0; at < fields.length; ) {
+    const next = scanField(fields, at, span)
+    if (next < 0) return kept
+    if (names.has(fields.slice(at, span.nameEnd).toLowerCase())) {
+      kept += fields.slice(keepFrom, at)
+      keepFrom = next
+    }
+    at = next
+  }
+  return kept + fields.slice(keepFrom)
+}

@@ -1,0 +1,221 @@
+import type { Socket } from 'node:net'
+import type { PortRoute } from '../../view/edge-view.ts'
+import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
+import type { Lease } from '../balance/balancer.ts'
+import type { ProxyContext } from '../context.ts'
+import { ownResponse } from '../errors/pages.ts'
+import { proxyHeader } from '../tcp/proxy-header.ts'
+import { ChunkedScanner } from './chunked.ts'
+import { HttpConnection } from './connection.ts'
+import { withoutFields } from './fields.ts'
+import { type HttpPolicy, policyOf } from './policy.ts'
+import type { HeadFault, RequestHead } from './request-head.ts'
+import type { RequestIds } from './request-id.ts'
+import type { ResponseHead } from './response-head.ts'
+
+/** What Fly's proxy calls itself there (H8); apps recognise a proxied request by it. */
+const VIA_NAME = 'fly.io'
+const SERVER = 'fairway'
+
+export interface PublicOrigin {
+  readonly clientAddress: string
+  readonly clientPort: number
+  /** The app's own address and port that the client connected to. */
+  readonly localAddress: string
+  readonly localPort: number
+  readonly https: boolean
+}
+
+/** Finds the route of a request on one connection. */
+export interface Resolver {
+  resolve(host: string): PortRoute | 'no-app' | 'no-port'
+}
+
+/** A connection from the public to an `http` handler. */
+export class PublicConnection extends HttpConnection {
+  protected readonly trusted = false
+  readonly #origin: PublicOrigin
+  readonly #resolver: Resolver
+  readonly #ids: RequestIds
+  /** The fields that are the same for all requests of this connection. */
+  readonly #forwardedFor: string
+  readonly #fixed: string
+  readonly #port: string
+  readonly #prefaceOrigin: string
+  #policy: HttpPolicy | null = null
+  #requestId = ''
+  #minor = 1
+  #toHead = false
+
+  constructor(
+    ctx: ProxyContext,
+    socket: Socket,
+    origin: PublicOrigin,
+    resolver: Resolver,
+    ids: RequestIds,
+  ) {
+    super(ctx, socket)
+    this.#origin = origin
+    this.#resolver = resolver
+    this.#ids = ids
+    const { clientAddress, localAddress, localPort, https } = origin
+    this.#forwardedFor = `${clientAddress}, ${localAddress}\r\n`
+    this.#port = `X-Forwarded-Port: ${localPort}\r\n`
+    this.#fixed =
+      `Fly-Client-IP: ${clientAddress}\r\nX-Forwarded-Proto: ${https ? 'https' : 'http'}\r\n` +
+      `X-Forwarded-SSL: ${https ? 'on' : 'off'}\r\nFly-Forwarded-Port: ${localPort}\r\n` +
+      `Fly-Region: ${ctx.region}\r\nFly-Request-Id: `
+    this.#prefaceOrigin = prefaceOrigin({ ...origin, region: ctx.region })
+  }
+
+  protected headStart(text: string): number {
+    // One empty line before a request is forgiven (RFC 9112 2.2).
+    return text.charCodeAt(0) === 13 && text.charCodeAt(1) === 10 ? 2 : 0
+  }
+
+  protected onRequest(head: RequestHead, body: Buffer | string): void {
+    this.#requestId = this.#ids.next()
+    this.#minor = head.minor
+    this.#toHead = head.method === 'HEAD'
+    this.unwrap = null
+    if (head.close) this.closing = true
+    const route = this.#resolver.resolve(head.host)
+    if (typeof route === 'string') {
+      this.#onUnknown(route, head.host)
+      return
+    }
+    if (route.forceHttps && !this.#origin.https) {
+      this.#redirect(head)
+      return
+    }
+    const policy = policyOf(route)
+    this.#policy = policy
+    this.idleMs = policy.idleMs
+    this.deadline = this.ctx.deadlines.now + policy.idleMs
+    this.exchange.begin(
+      {
+        route,
+        machine: null,
+        head: this.#requestHead(head),
+        method: head.method,
+        idempotent: head.idempotent,
+        wantsUpgrade: head.upgrade !== '',
+        responseMode: policy.pristine ? 'pristine' : 'public',
+        alone: policy.proxyProto !== null || head.upgrade !== '',
+      },
+      body,
+      this.body.done,
+    )
+  }
+
+  requestText(lease: Lease, head: string, headEnd: string): string {
+    const { candidate, via } = lease
+    const { endpoint, service } = candidate
+    if (via === null) {
+      const version = this.#policy!.proxyProto
+      return (version ? proxyHeader(this.#origin, version) : '') + head + headEnd
+    }
+    this.ctx.counters.backhaulRequests++
+    const target = prefaceTarget(
+      'http',
+      endpoint.app,
+      endpoint.machine,
+      service,
+      this.#origin.localPort,
+    )
+    return `${target}${this.#prefaceOrigin}${this.#requestId}\r\n${head}${headEnd}`
+  }
+
+  onAccepted(): void {}
+
+  sendFailure(status: 502 | 503 | 504, code: string, message: string): void {
+    this.#answer(status, message, code)
+  }
+
+  protected refuse(fault: HeadFault): void {
+    this.#requestId = this.#ids.next()
+    this.#toHead = false
+    this.#answer(fault.status, fault.reason)
+  }
+
+  protected interimText(head: ResponseHead): string {
+    // RFC 9110 15.2: an HTTP/1.0 client knows no interim response.
+    if (this.#minor === 0) return ''
+    return `HTTP/1.1 ${head.statusText}\r\n${head.fields}\r\n`
+  }
+
+  protected responseText(head: ResponseHead, bodyGoesOn: boolean): string {
+    const policy = this.#policy!
+    let { fields } = head
+    if (policy.removed) fields = withoutFields(fields, policy.removed) + policy.added
+    if (head.status === 101) fields += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`
+    else {
+      if (head.chunked && this.#minor === 0) fields = this.#unwrapChunks(fields)
+      // Without a framing of its own, the body is ended by the connection.
+      else if (bodyGoesOn && !head.chunked && head.length < 0) this.closing = true
+      if (this.closing) fields += 'Connection: close\r\n'
+      else if (this.#minor === 0) fields += 'Connection: keep-alive\r\n'
+      if (!head.hasDate) fields += `Date: ${new Date().toUTCString()}\r\n`
+    }
+    const line = `HTTP/1.1 ${head.statusText}\r\n`
+    if (policy.pristine) return `${line}${fields}\r\n`
+    const via = `Via: 1.${head.minor} ${VIA_NAME}\r\n`
+    return `${line}${fields}Server: ${SERVER}\r\n${via}Fly-Request-Id: ${this.#requestId}\r\n\r\n`
+  }
+
+  // Private
+
+  #requestHead(head: RequestHead): string {
+    const list = head.forwardedFor === '' ? '' : `${head.forwardedFor}, `
+    let out = `${head.forward}X-Forwarded-For: ${list}${this.#forwardedFor}${this.#fixed}`
+    out += `${this.#requestId}\r\nVia: 1.${head.minor} ${VIA_NAME}\r\n`
+    if (!head.hasForwardedPort) out += this.#port
+    // What goes on is HTTP/1.1, which needs a Host even where HTTP/1.0 sent none.
+    if (head.host === '') out += `Host: ${hostOf(this.#origin.localAddress)}\r\n`
+    if (head.upgrade !== '') out += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`
+    return out
+  }
+
+  /** An HTTP/1.0 client knows no chunks: it gets the data alone, ended by the connection. */
+  #unwrapChunks(fields: string): string {
+    const scanner = new ChunkedScanner()
+    const { buffer } = this.ctx.scratch
+    this.unwrap = (from, to) => {
+      const parts: Buffer[] = []
+      scanner.feed(buffer, from, to, (a, b) => parts.push(Buffer.from(buffer.subarray(a, b))))
+      return Buffer.concat(parts)
+    }
+    this.closing = true
+    return withoutFields(fields, CHUNK_FIELDS)
+  }
+
+  #onUnknown(what: 'no-app' | 'no-port', host: string): void {
+    // S1: what no service exposes does not exist, to the last octet.
+    if (what === 'no-port') {
+      this.ctx.counters.connectionsReset++
+      this.socket.resetAndDestroy()
+      return
+    }
+    this.#answer(404, host === '' ? 'the Host header is missing' : `no app answers to ${host}`)
+  }
+
+  /** S10. */
+  #redirect(head: RequestHead): void {
+    const host = (head.host || hostOf(this.#origin.localAddress)).replace(/:\d*$/, '')
+    const location = `https://${host}${head.target === '*' ? '/' : head.target}`
+    this.#answer(301, location, undefined, `Location: ${location}\r\n`)
+  }
+
+  #answer(status: number, text: string, code?: string, fields?: string): void {
+    if (!this.body.done || this.ctx.draining) this.closing = true
+    this.ctx.counters.requests[(status / 100) | 0]!++
+    const { closing: close } = this
+    const toHead = this.#toHead
+    this.answer(
+      ownResponse({ status, text, code, fields, requestId: this.#requestId, close, toHead }),
+    )
+  }
+}
+
+const CHUNK_FIELDS = new Set(['transfer-encoding', 'trailer'])
+const hostOf = (address: string): string => (address.includes(':') ? `[${address}]` : address)

@@ -1,0 +1,358 @@
+import * as limits from '../limits.ts'
+import { CHAR_CLASS, SP, TARGET, TOKEN } from './chars.ts'
+import {
+  contentLength,
+  listOf,
+  NameTable,
+  newFieldSpan,
+  scanField,
+  withoutFields,
+} from './fields.ts'
+
+/** Why a head is refused: the status that the client gets, and the reason in words. */
+export interface HeadFault {
+  readonly status: 400 | 405 | 414 | 431 | 505
+  readonly reason: string
+  readonly limit?: limits.LimitName
+}
+
+const fault = (reason: string): HeadFault => ({ status: 400, reason })
+
+const FAULTS = {
+  line: fault('the request line is not "METHOD target HTTP/1.1"'),
+  method: fault('the method is not a token'),
+  target: fault('the request target has a character that must be percent-encoded'),
+  targetForm: fault('the request target is neither a path, nor http://..., nor * for OPTIONS'),
+  authority: fault('the request target and the Host header name different hosts'),
+  connect: { status: 405, reason: 'CONNECT is not served here' },
+  version: { status: 505, reason: 'only HTTP/1.0 and HTTP/1.1 are spoken here' },
+  field: fault('a header line is malformed'),
+  hostMissing: fault('an HTTP/1.1 request needs a Host header'),
+  hostTwice: fault('more than one Host header'),
+  host: fault('the Host header is not a host'),
+  length: fault('Content-Length is not one number'),
+  lengthTwice: fault('more than one Content-Length'),
+  encoding: fault('Transfer-Encoding is not exactly "chunked"'),
+  bothFramings: fault('Content-Length and Transfer-Encoding together'),
+  nominated: fault('the Connection header lists a header that frames or routes the request'),
+  expectTwice: fault('more than one Expect or Upgrade header'),
+  targetBytes: { status: 414, reason: 'the request target is too long', limit: 'target_bytes' },
+  headerCount: { status: 431, reason: 'too many header lines', limit: 'header_count' },
+  headBytes: { status: 431, reason: 'the request head is too large', limit: 'head_bytes' },
+} as const satisfies Record<string, HeadFault>
+
+export const HEAD_TOO_LARGE: HeadFault = FAULTS.headBytes
+export const BAD_LINE: HeadFault = FAULTS.line
+
+const ID = {
+  host: 1,
+  contentLength: 2,
+  transferEncoding: 3,
+  connection: 4,
+  upgrade: 5,
+  expect: 6,
+  forwardedFor: 7,
+  forwardedPort: 8,
+  /** Dropped without a look: hop by hop, or what only the edge may assert. */
+  dropped: 9,
+} as const
+
+const NAMES = new NameTable({
+  host: ID.host,
+  'content-length': ID.contentLength,
+  'transfer-encoding': ID.transferEncoding,
+  connection: ID.connection,
+  upgrade: ID.upgrade,
+  expect: ID.expect,
+  'x-forwarded-for': ID.forwardedFor,
+  'x-forwarded-port': ID.forwardedPort,
+  'keep-alive': ID.dropped,
+  'proxy-connection': ID.dropped,
+  // H15; also a promise about trailers that is ours to make to the app, not the client's.
+  te: ID.dropped,
+  'http2-settings': ID.dropped,
+  'x-forwarded-proto': ID.dropped,
+  'x-forwarded-ssl': ID.dropped,
+  'fly-client-ip': ID.dropped,
+  'fly-forwarded-port': ID.dropped,
+  'fly-forwarded-proto': ID.dropped,
+  'fly-forwarded-ssl': ID.dropped,
+  'fly-region': ID.dropped,
+  'fly-request-id': ID.dropped,
+  'fly-preferred-instance-unavailable': ID.dropped,
+  'fly-replay-src': ID.dropped,
+  'fly-replay-failed': ID.dropped,
+  'fly-replay-cache-status': ID.dropped,
+})
+/** Must reach the app once and as they are, so no Connection header may take them away. */
+const NOT_NOMINATED = new Set(['host', 'content-length', 'transfer-encoding', 'expect'])
+
+/** Methods that may be sent twice (RFC 9110 9.2.2). */
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
+
+/**
+ * One request head. A worker has a single one and reads it before the next scan, so that a request
+ * costs no object.
+ */
+export class RequestHead {
+  method = ''
+  /** Origin form (or `*`). */
+  target = ''
+  /** Minor version of HTTP/1. */
+  minor = 1
+  /** As sent, or '' when an HTTP/1.0 request has none. */
+  host = ''
+  /** -1: none. */
+  length = -1
+  chunked = false
+  /** The client will send no more requests, or cannot. */
+  close = false
+  /** An HTTP/1.0 client asked to keep the connection. */
+  keepAlive10 = false
+  /** The protocol asked for, or ''. */
+  upgrade = ''
+  expectContinue = false
+  forwardedFor = ''
+  hasForwardedPort = false
+  idempotent = false
+  /**
+   * What goes on: request line and field lines, without hop-by-hop ones and (unless trusted)
+   * without what only an edge asserts. Ends with CRLF; the empty line is not in it.
+   */
+  forward = ''
+
+  #text = ''
+  #keepFrom = 0
+  #nominated: Set<string> | null = null
+  #trusted = false
+
+  /**
+   * Scans the head at text[from, end), where `end` is the index of the CRLF CRLF that ends it.
+   * `trusted`: the head comes from another edge, and its fields are passed on as they are.
+   */
+  scan(text: string, from: number, end: number, trusted: boolean): HeadFault | null {
+    this.#reset(text, from, trusted)
+    const lineEnd = text.indexOf('\r\n', from)
+    const bad = this.#requestLine(from, lineEnd) ?? this.#fields(lineEnd + 2, end + 2)
+    if (bad) return bad
+    this.forward += text.slice(this.#keepFrom, end + 2)
+    return this.#whole()
+  }
+
+  #reset(text: string, from: number, trusted: boolean): void {
+    this.#text = text
+    this.#keepFrom = from
+    this.#nominated = null
+    this.#trusted = trusted
+    this.minor = 1
+    this.host = ''
+    this.length = -1
+    this.chunked = false
+    this.close = false
+    this.keepAlive10 = false
+    this.upgrade = ''
+    this.expectContinue = false
+    this.forwardedFor = ''
+    this.hasForwardedPort = false
+    this.forward = ''
+  }
+
+  #requestLine(from: number, lineEnd: number): HeadFault | null {
+    const text = this.#text
+    let i = from
+    let c = text.charCodeAt(i)
+    while ((CHAR_CLASS[c]! & TOKEN) !== 0) c = text.charCodeAt(++i)
+    if (c !== SP || i === from || i - from > limits.METHOD_BYTES_MAX) return FAULTS.method
+    this.method = text.slice(from, i)
+    this.idempotent = IDEMPOTENT.has(this.method)
+    const targetStart = ++i
+    c = text.charCodeAt(i)
+    while ((CHAR_CLASS[c]! & TARGET) !== 0) c = text.charCodeAt(++i)
+    if (i - targetStart > limits.TARGET_BYTES_MAX) return FAULTS.targetBytes
+    if (c !== SP) return c > 0x20 ? FAULTS.target : FAULTS.line
+    this.target = text.slice(targetStart, i)
+    const bad = this.#version(i + 1, lineEnd)
+    if (bad) return bad
+    return this.#target(lineEnd)
+  }
+
+  #version(at: number, lineEnd: number): HeadFault | null {
+    const text = this.#text
+    if (lineEnd - at !== 8 || !text.startsWith('HTTP/', at)) return FAULTS.line
+    if (text.charCodeAt(at + 6) !== 46) return FAULTS.line
+    const minor = text.charCodeAt(at + 7) - 48
+    if (text.charCodeAt(at + 5) !== 49 || (minor !== 0 && minor !== 1)) return FAULTS.version
+    this.minor = minor
+    return null
+  }
+
+  /** Brings the target to origin form (RFC 9112 3.2). */
+  #target(lineEnd: number): HeadFault | null {
+    const target = this.target
+    const slash = target.charCodeAt(0) === 47
+    if (slash && this.minor === 1) return this.method === 'CONNECT' ? FAULTS.connect : null
+    if (this.method === 'CONNECT') return FAULTS.connect
+    if (!slash && !(target === '*' && this.method === 'OPTIONS')) {
+      const scheme = /^https?:\/\//i.exec(target)
+      if (!scheme) return FAULTS.targetForm
+      const rest = target.slice(scheme[0].length)
+      const authority = /^[^/?]*/.exec(rest)![0]
+      if (authority === '' || authority.includes('@')) return FAULTS.targetForm
+      const path = rest.slice(authority.length)
+      this.target = path.startsWith('/') ? path : `/${path}`
+      this.host = authority
+    }
+    // We speak for ourselves in the message that goes on, so its version is ours (RFC 9110 2.5).
+    this.forward = `${this.method} ${this.target} HTTP/1.1\r\n`
+    this.#keepFrom = lineEnd + 2
+    return null
+  }
+
+  #fields(start: number, end: number): HeadFault | null {
+    const text = this.#text
+    const targetHost = this.host
+    this.host = ''
+    let count = 0
+    for (let at = start; at < end; ) {
+      const next = scanField(text, at, SPAN)
+      if (next < 0) return FAULTS.field
+      if (++count > limits.HEADER_COUNT_MAX) return FAULTS.headerCount
+      const id = NAMES.idOf(text, at, SPAN.nameEnd)
+      if (id !== 0) {
+        const bad = this.#known(id, at, next)
+        if (bad) return bad
+      } else if (!this.#trusted && NAMES.aliasOf(text, at, SPAN.nameEnd) >= ID.forwardedFor) {
+        this.#drop(at, next)
+      }
+      at = next
+    }
+    if (targetHost === '') return null
+    if (this.host === '' && this.minor === 0) this.host = targetHost
+    return targetHost.toLowerCase() === this.host.toLowerCase() ? null : FAULTS.authority
+  }
+
+  #drop(at: number, next: number): void {
+    this.forward += this.#text.slice(this.#keepFrom, at)
+    this.#keepFrom = next
+  }
+
+  #known(id: number, at: number, next: number): HeadFault | null {
+    const text = this.#text
+    const { valueStart, valueEnd } = SPAN
+    switch (id) {
+      case ID.host:
+        if (this.host !== '') return FAULTS.hostTwice
+        if (!validHost(text, valueStart, valueEnd)) return FAULTS.host
+        this.host = text.slice(valueStart, valueEnd)
+        return null
+      case ID.contentLength:
+        if (this.length >= 0) return FAULTS.lengthTwice
+        this.length = contentLength(text, valueStart, valueEnd)
+        return this.length < 0 ? FAULTS.length : null
+      case ID.transferEncoding:
+        if (this.chunked || !equalsChunked(text, valueStart, valueEnd)) return FAULTS.encoding
+        this.chunked = true
+        return null
+      case ID.expect:
+        if (this.expectContinue) return FAULTS.expectTwice
+        this.expectContinue = text.slice(valueStart, valueEnd).toLowerCase() === '100-continue'
+        // An HTTP/1.0 client cannot wait for an interim response (RFC 9110 10.1.1).
+        if (this.minor === 0) this.#drop(at, next)
+        return null
+      default:
+        return this.#rewritten(id, at, next, text.slice(valueStart, valueEnd))
+    }
+  }
+
+  /** Fields that the edge replaces or takes away; between edges only their meaning is read. */
+  #rewritten(id: number, at: number, next: number, value: string): HeadFault | null {
+    if (id === ID.connection) {
+      const bad = this.#connection(value)
+      if (bad) return bad
+    } else if (id === ID.upgrade) {
+      if (this.upgrade !== '') return FAULTS.expectTwice
+      this.upgrade = value
+    } else if (id === ID.forwardedFor) {
+      this.forwardedFor += this.forwardedFor === '' ? value : `, ${value}`
+    } else if (id === ID.forwardedPort) {
+      this.hasForwardedPort = true
+      return null
+    }
+    if (!this.#trusted) this.#drop(at, next)
+    return null
+  }
+
+  #connection(value: string): HeadFault | null {
+    for (const option of listOf(value)) {
+      if (option === 'close') this.close = true
+      else if (option === 'keep-alive') this.keepAlive10 = true
+      else {
+        this.#nominated ??= new Set()
+        this.#nominated.add(option)
+        if (this.#nominated.size > limits.CONNECTION_OPTIONS_MAX) return FAULTS.headerCount
+        if (NOT_NOMINATED.has(option)) return FAULTS.nominated
+      }
+    }
+    return null
+  }
+
+  /** What only the fields together can tell. */
+  #whole(): HeadFault | null {
+    if (this.chunked && this.length >= 0) return FAULTS.bothFramings
+    // RFC 9112 6.1: a message of HTTP/1.0 with Transfer-Encoding has faulty framing.
+    if (this.chunked && this.minor === 0) return FAULTS.encoding
+    if (this.host === '' && this.minor === 1) return FAULTS.hostMissing
+    if (this.minor === 0) {
+      this.close = this.close || !this.keepAlive10
+      this.upgrade = ''
+    }
+    const nominated = this.#nominated
+    if (!nominated) {
+      this.upgrade = ''
+      return null
+    }
+    // Upgrade counts only when Connection lists it (RFC 9110 7.8). h2c would let a client speak
+    // to the app in frames that nobody here has looked at.
+    if (!nominated.delete('upgrade') || /(^|,)\s*h2c?\s*(,|$)/i.test(this.upgrade))
+      this.upgrade = ''
+    if (this.#trusted || nominated.size === 0) return null
+    if (nominated.has('x-forwarded-port')) this.hasForwardedPort = false
+    const lines = this.forward.indexOf('\r\n') + 2
+    this.forward =
+      this.forward.slice(0, lines) + withoutFields(this.forward.slice(lines), nominated)
+    return null
+  }
+}
+
+const SPAN = newFieldSpan()
+
+function equalsChunked(text: string, start: number, end: number): boolean {
+  return end - start === 7 && text.slice(start, end).toLowerCase() === 'chunked'
+}
+
+/** uri-host [":" port] (RFC 9110 7.2): name, IPv4, or IPv6 in brackets. */
+function validHost(text: string, start: number, end: number): boolean {
+  if (start === end) return false
+  let i = start
+  if (text.charCodeAt(i) === 91) {
+    i++
+    while (i < end && HOST_V6[text.charCodeAt(i)] === 1) i++
+    if (text.charCodeAt(i) !== 93 || i === start + 1) return false
+    i++
+  } else {
+    while (i < end && HOST_NAME[text.charCodeAt(i)] === 1) i++
+    if (i === start) return false
+  }
+  if (i === end) return true
+  if (text.charCodeAt(i) !== 58 || end - i > 6) return false
+  for (i++; i < end; i++) {
+    const c = text.charCodeAt(i)
+    if (c < 48 || c > 57) return false
+  }
+  return true
+}
+
+const charSet = (pattern: RegExp): Uint8Array =>
+  Uint8Array.from({ length: 256 }, (_, c) => (pattern.test(String.fromCharCode(c)) ? 1 : 0))
+const HOST_NAME = charSet(/[A-Za-z0-9._~%!$&'()*+;=-]/)
+const HOST_V6 = charSet(/[0-9A-Fa-f:.]/)

@@ -1,0 +1,85 @@
+/**
+ * Every limit and time-out of the request path. Bytes unless the name says otherwise; each is
+ * counted in the metric `fairway_edge_limit_hits_total{limit}` when it strikes.
+ */
+
+/** Request line and field lines together, each way. Above: 431 to a client, 502 for an app. */
+export const HEAD_BYTES_MAX = 64 * 1024
+export const HEADER_COUNT_MAX = 128
+/** Above: 414. */
+export const TARGET_BYTES_MAX = 16 * 1024
+export const METHOD_BYTES_MAX = 32
+/** All extensions of one chunked body together: padding chunks with them costs us, not the sender. */
+export const CHUNK_EXTENSION_BYTES_MAX = 16 * 1024
+export const TRAILER_BYTES_MAX = 8 * 1024
+/** Names that one Connection field may list. */
+export const CONNECTION_OPTIONS_MAX = 16
+/** Interim (1xx) responses to one request. */
+export const INTERIM_RESPONSES_MAX = 16
+
+/** How much of a read is turned into text at first; a longer head costs a second look. */
+export const HEAD_TEXT_BYTES = 4096
+/** Shared by all reads from upstreams in one worker: a read never outlives its callback. */
+export const READ_BUFFER_BYTES = 64 * 1024
+/** A body part up to this size is forwarded as text together with its head, in one write. */
+export const TEXT_BODY_BYTES_MAX = 4096
+/** Parts of a request body kept for another attempt; the client is paused beyond it. */
+export const RETRY_BODY_BYTES_MAX = 64 * 1024
+
+/** Time for a whole request head, from its first byte (or from the accept, for the first one). */
+export const HEAD_READ_MS = 30_000
+/** A client's connection without a request. */
+export const CLIENT_IDLE_MS = 60_000
+/** A request without a byte in either direction, unless http_options.idle_timeout says otherwise. */
+export const REQUEST_IDLE_MS = 60_000
+/** After a client's FIN its response may still take this long between two bytes. */
+export const HALF_CLOSE_GRACE_MS = 3_000
+/** After an answer that ends the connection: what the client still sends is read and dropped. */
+export const LINGER_MS = 2_000
+export const LINGER_BYTES_MAX = 1024 * 1024
+export const CONNECT_MS = 2_000
+/** Apps close idle connections after 5 s and more; staying below avoids the race (S28). */
+export const POOL_IDLE_MS = 4_000
+export const POOL_IDLE_MAX = 512
+/** Between edges: less than CLIENT_IDLE_MS, after which the other end closes. */
+export const BACKHAUL_POOL_IDLE_MS = 55_000
+/** A refused or dead peer is asked again after this long. */
+export const SUSPECT_MS = 2_000
+
+/** Machines tried for one request, and the time that all attempts together may begin in. */
+export const ATTEMPTS_MAX = 16
+export const ATTEMPTS_MS = 10_000
+/** Waiting for a slot when every machine is at its hard limit (L6), and how many may wait. */
+export const QUEUE_MS = 5_000
+export const QUEUE_STEP_MS = 20
+export const QUEUED_REQUESTS_MAX = 1_024
+
+/** Connections of one worker; above, new ones are reset. */
+export const CONNECTIONS_MAX = 16_384
+/** The line between edges that comes before a request or a stream. */
+export const PREFACE_BYTES_MAX = 512
+/** Lines for one app's log in a second; what is above is counted and said in the next line. */
+export const APP_LOG_LINES_PER_SECOND_MAX = 20
+/** Resolution of every time-out above. */
+export const SWEEP_MS = 250
+/** Probes that find a peer that vanished without a word, on streams that may be silent for long. */
+export const KEEPALIVE_PROBE_MS = 30_000
+
+export type LimitName =
+  | 'head_bytes'
+  | 'header_count'
+  | 'target_bytes'
+  | 'chunk_extension_bytes'
+  | 'trailer_bytes'
+  | 'interim_responses'
+  | 'head_read_ms'
+  | 'client_idle_ms'
+  | 'request_idle_ms'
+  | 'half_close_grace_ms'
+  | 'linger'
+  | 'connect_ms'
+  | 'pool_idle_max'
+  | 'attempts'
+  | 'queue'
+  | 'connections'
+  | 'app_log_lines'

@@ -1,0 +1,95 @@
+import net from 'node:net'
+import { unmapped } from '../../base/ip.ts'
+import type { AppRoutes, PortRoute } from '../../view/edge-view.ts'
+import type { ProxyContext } from '../context.ts'
+import { PublicConnection, type PublicOrigin } from '../http1/public-connection.ts'
+import { RequestIds } from '../http1/request-id.ts'
+import * as limits from '../limits.ts'
+import { forwardTcp } from '../tcp/forward.ts'
+import { DedicatedResolver, SharedResolver } from './resolver.ts'
+
+/** Where a connection was going before the kernel steered it here. */
+export type OriginalDestination = (socket: net.Socket) => { address: string; port: number }
+
+/** A transparent socket is bound to the destination itself. */
+export const localDestination: OriginalDestination = (socket) => ({
+  address: unmapped(socket.localAddress ?? ''),
+  port: socket.localPort ?? 0,
+})
+
+/** I2: the one port of a shared address where the app can be read from plain text. */
+const SHARED_HTTP_PORT = 80
+
+/** Accepts the public's connections and gives each to the handlers of its address and port. */
+export function createListener(
+  ctx: ProxyContext,
+  destinationOf: OriginalDestination = localDestination,
+): net.Server {
+  const ids = new RequestIds(ctx.region, ctx.now)
+  return net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    ctx.counters.connectionsAccepted++
+    if (ctx.connections.size >= limits.CONNECTIONS_MAX) {
+      ctx.counters.limit('connections')
+      reset(ctx, socket)
+      return
+    }
+    const destination = destinationOf(socket)
+    const owner = ctx.view.address(destination.address)
+    if (!owner || !socket.remoteAddress) reset(ctx, socket)
+    else {
+      const origin: PublicOrigin = {
+        clientAddress: unmapped(socket.remoteAddress),
+        clientPort: socket.remotePort ?? 0,
+        localAddress: destination.address,
+        localPort: destination.port,
+        https: false,
+      }
+      if (owner.kind === 'shared') acceptShared(ctx, socket, origin, ids)
+      else acceptDedicated(ctx, socket, origin, ids, owner.app)
+    }
+  })
+}
+
+function acceptShared(
+  ctx: ProxyContext,
+  socket: net.Socket,
+  origin: PublicOrigin,
+  ids: RequestIds,
+): void {
+  if (origin.localPort !== SHARED_HTTP_PORT) {
+    reset(ctx, socket)
+    return
+  }
+  const resolver = new SharedResolver(ctx, origin.localAddress, origin.localPort)
+  new PublicConnection(ctx, socket, origin, resolver, ids)
+}
+
+function acceptDedicated(
+  ctx: ProxyContext,
+  socket: net.Socket,
+  origin: PublicOrigin,
+  ids: RequestIds,
+  app: AppRoutes,
+): void {
+  const route = app.port('tcp', origin.localPort)
+  if (!route) reset(ctx, socket)
+  else if (route.handlers.includes('tls') || route.handlers.includes('pg_tls')) {
+    sayNoCertificate(ctx, route)
+    reset(ctx, socket)
+  } else if (route.handlers.includes('http')) {
+    const resolver = new DedicatedResolver(ctx, origin.localAddress, origin.localPort)
+    new PublicConnection(ctx, socket, origin, resolver, ids)
+  } else forwardTcp(ctx, socket, origin, route, ids.next())
+}
+
+function sayNoCertificate(ctx: ProxyContext, route: PortRoute): void {
+  const message = `port ${route.port} has the handler "tls", but there are no certificates yet: connections to it are reset`
+  ctx.appLog.once({ app: route.app, machine: '', level: 'warn', code: 'PT06', message })
+}
+
+/** S1: as if nothing listened there. */
+function reset(ctx: ProxyContext, socket: net.Socket): void {
+  ctx.counters.connectionsReset++
+  socket.on('error', () => {})
+  socket.resetAndDestroy()
+}

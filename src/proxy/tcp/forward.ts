@@ -1,0 +1,249 @@
+import net from 'node:net'
+import type { PortRoute } from '../../view/edge-view.ts'
+import { AT_LIMIT, prefaceOrigin, prefaceTarget, refusalCode } from '../backhaul/preface.ts'
+import { isRefusal, type Lease } from '../balance/balancer.ts'
+import type { OpenConnection, ProxyContext } from '../context.ts'
+import type { Timed } from '../deadlines.ts'
+import { CODES, isErrorCode } from '../errors/codes.ts'
+import type { PublicOrigin } from '../http1/public-connection.ts'
+import { latin1 } from '../latin1.ts'
+import * as limits from '../limits.ts'
+import { proxyHeader } from './proxy-header.ts'
+
+/** Passes the octets of a connection through to a machine (U7), with a PROXY header if asked for. */
+export function forwardTcp(
+  ctx: ProxyContext,
+  socket: net.Socket,
+  origin: PublicOrigin,
+  route: PortRoute,
+  requestId: string,
+): void {
+  new TcpForward(ctx, socket, origin, route, requestId, null, '').start()
+}
+
+/** The same for a stream from another edge, which has chosen the machine and waits for a word. */
+export function acceptTcp(
+  ctx: ProxyContext,
+  socket: net.Socket,
+  origin: PublicOrigin,
+  route: PortRoute,
+  requestId: string,
+  machine: string,
+  acceptLine: string,
+): void {
+  new TcpForward(ctx, socket, origin, route, requestId, machine, acceptLine).start()
+}
+
+class TcpForward implements Timed, OpenConnection {
+  deadline: number
+  readonly #ctx: ProxyContext
+  readonly #client: net.Socket
+  readonly #origin: PublicOrigin
+  readonly #route: PortRoute
+  readonly #requestId: string
+  readonly #machine: string | null
+  readonly #acceptLine: string
+  #upstream: net.Socket | null = null
+  #lease: Lease | null = null
+  #excluded: Set<string> | null = null
+  #attempts = 0
+  #open = false
+  #closed = false
+  #lastCode = ''
+
+  constructor(
+    ctx: ProxyContext,
+    client: net.Socket,
+    origin: PublicOrigin,
+    route: PortRoute,
+    requestId: string,
+    machine: string | null,
+    acceptLine: string,
+  ) {
+    this.#ctx = ctx
+    this.#client = client
+    this.#origin = origin
+    this.#route = route
+    this.#requestId = requestId
+    this.#machine = machine
+    this.#acceptLine = acceptLine
+    this.deadline = Infinity
+  }
+
+  start(): void {
+    const { ctx, client } = { ctx: this.#ctx, client: this.#client }
+    client.pause()
+    client.on('error', () => {})
+    client.on('close', () => this.#close())
+    client.setKeepAlive(true, limits.KEEPALIVE_PROBE_MS)
+    ctx.connections.add(this)
+    ctx.deadlines.add(this)
+    ctx.counters.connectionsOpen++
+    ctx.counters.tunnelsOpen++
+    this.#attempt()
+  }
+
+  /** A stream has no place to stop at: it goes on until the process ends. */
+  drain(): void {}
+
+  destroy(): void {
+    this.#client.destroy()
+  }
+
+  onDeadline(): void {
+    this.#ctx.counters.limit('connect_ms')
+    this.#onFailed(this.#lease?.via ? 'PU03' : 'PC05')
+  }
+
+  #attempt(): void {
+    const wanted = { exclude: this.#excluded, machine: this.#machine }
+    const claimed = this.#ctx.balancer.claim(this.#route, wanted)
+    if (isRefusal(claimed)) {
+      const atLimit = claimed.refused === 'hard-limit' || this.#lastCode === AT_LIMIT
+      this.#giveUp(atLimit ? AT_LIMIT : this.#lastCode || (this.#machine ? 'PR02' : 'PR01'))
+      return
+    }
+    this.#attempts++
+    this.#lease = claimed
+    this.deadline = this.#ctx.deadlines.now + limits.CONNECT_MS
+    this.#ctx.counters.upstreamConnects++
+    const upstream = this.#connect(claimed)
+    this.#upstream = upstream
+    upstream.on('error', (error: NodeJS.ErrnoException) => {
+      if (upstream === this.#upstream && !this.#open) this.#onFailed(codeOf(error, claimed))
+    })
+    upstream.on('close', () => {
+      if (upstream !== this.#upstream) return
+      if (this.#open) this.#client.destroySoon()
+      else this.#onFailed(claimed.via ? 'PU03' : 'PC03')
+    })
+  }
+
+  #connect({ candidate, via }: Lease): net.Socket {
+    const { endpoint, service } = candidate
+    const options = { noDelay: true, allowHalfOpen: true, keepAlive: true }
+    const { proxyProtoVersion, handlers, app, port } = this.#route
+    if (via === null) {
+      const host = endpoint.v4
+      const upstream = net.connect({
+        ...options,
+        host,
+        port: endpoint.services[service]!.internalPort,
+      })
+      upstream.once('connect', () => {
+        if (handlers.includes('proxy_proto'))
+          upstream.write(proxyHeader(this.#origin, proxyProtoVersion), 'latin1')
+        this.#onOpen(upstream)
+      })
+      return upstream
+    }
+    const upstream = net.connect({
+      ...options,
+      host: via.meshAddress,
+      port: this.#ctx.backhaulPort,
+    })
+    const target = prefaceTarget('tcp', app, endpoint.machine, service, port)
+    const origin = prefaceOrigin({ ...this.#origin, region: this.#ctx.region })
+    this.#ctx.counters.backhaulRequests++
+    upstream.write(`${target}${origin}${this.#requestId}\r\n`, 'latin1')
+    this.#awaitAccept(upstream)
+    return upstream
+  }
+
+  #awaitAccept(upstream: net.Socket): void {
+    let text = ''
+    const onData = (data: Buffer) => {
+      text += latin1(data, 0, Math.min(data.length, 32))
+      if (text.startsWith('+\n')) {
+        upstream.off('data', onData)
+        upstream.pause()
+        // Only the line itself came in earlier reads, so the rest of this one is the stream's.
+        const rest = data.subarray(data.length - (text.length - 2))
+        this.#onOpen(upstream, data.length <= 32 ? rest : data.subarray(data.indexOf(10) + 1))
+        return
+      }
+      const code = refusalCode(text)
+      if (code !== '') this.#onFailed(code ?? 'PU03')
+    }
+    upstream.on('data', onData)
+  }
+
+  #onOpen(upstream: net.Socket, first?: Buffer): void {
+    this.#open = true
+    this.deadline = Infinity
+    const client = this.#client
+    if (this.#acceptLine !== '') client.write(this.#acceptLine, 'latin1')
+    if (first && first.length > 0) client.write(first)
+    const { counters } = this.#ctx
+    pump(client, upstream, (n) => (counters.bytesFromClients += n))
+    pump(upstream, client, (n) => (counters.bytesToClients += n))
+  }
+
+  #onFailed(code: string): void {
+    const lease = this.#lease
+    const upstream = this.#upstream
+    this.#upstream = null
+    this.#lease = null
+    upstream?.destroy()
+    this.#lastCode = code
+    this.#ctx.counters.error(code)
+    if (lease) {
+      this.#excluded ??= new Set()
+      this.#excluded.add(lease.candidate.endpoint.machine)
+      if (code !== AT_LIMIT) lease.suspect()
+      lease.release()
+    }
+    if (this.#closed) return
+    if (this.#attempts >= limits.ATTEMPTS_MAX) {
+      this.#ctx.counters.limit('attempts')
+      this.#giveUp(code)
+    } else {
+      this.#ctx.counters.retries++
+      this.#attempt()
+    }
+  }
+
+  #giveUp(code: string): void {
+    if (this.#machine !== null) {
+      this.#client.end(`-${code}\n`, 'latin1')
+      this.#client.resume()
+      return
+    }
+    const message = `a connection was reset: ${isErrorCode(code) ? CODES[code] : CODES.PL02}`
+    const shown = isErrorCode(code) ? code : 'PL02'
+    this.#ctx.counters.error(shown)
+    const { app } = this.#route
+    this.#ctx.appLog.write({ app, machine: '', level: 'error', code: shown, message })
+    this.#client.resetAndDestroy()
+  }
+
+  #close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#ctx.connections.delete(this)
+    this.#ctx.deadlines.delete(this)
+    this.#ctx.counters.connectionsOpen--
+    this.#ctx.counters.tunnelsOpen--
+    this.#upstream?.destroy()
+    this.#upstream = null
+    this.#lease?.release()
+    this.#lease = null
+  }
+}
+
+/** Octets from one socket to the other, at the other's pace, and its end as an end. */
+function pump(from: net.Socket, to: net.Socket, count: (n: number) => void): void {
+  from.on('data', (data: Buffer) => {
+    count(data.length)
+    if (!to.write(data) && to.writableLength > 0) from.pause()
+  })
+  to.on('drain', () => from.resume())
+  from.on('end', () => to.end())
+  from.resume()
+}
+
+function codeOf(error: NodeJS.ErrnoException, lease: Lease): string {
+  if (lease.via) return 'PU03'
+  if (error.code === 'ECONNREFUSED') return 'PC01'
+  return error.code === 'ETIMEDOUT' ? 'PC05' : 'PC06'
+}
