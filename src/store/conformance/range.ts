@@ -93,6 +93,9 @@ export const rangeCases: Cases = {
     assert.deepEqual(keysOf((await store.range('b/', { after: 'a' })).kvs), ['b/1', 'b/2'])
     assert.deepEqual(keysOf((await store.range('b/', { after: 'b/1x' })).kvs), ['b/2'])
     assert.deepEqual((await store.range('b/', { after: 'c' })).kvs, [])
+    await putAll(store, ['\uffef', '\u{1f600}'])
+    const emoji = await store.range('\u{1f600}', { after: '\uffee' })
+    assert.deepEqual(keysOf(emoji.kvs), ['\u{1f600}'])
   }),
 
   'every past state can be read': withStore(async ({ store }) => {

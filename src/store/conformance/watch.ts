@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict'
-import { CompactedError, type Op, type WatchBatch } from '../store.ts'
-import { type Cases, put, refuses, remove, shown, Watching, watched, withStore } from './support.ts'
+import { CompactedError, type Op, type RangeResult, type WatchBatch } from '../store.ts'
+import {
+  type Cases,
+  keysOf,
+  put,
+  refuses,
+  remove,
+  shown,
+  Watching,
+  watched,
+  withStore,
+} from './support.ts'
 
 export const watchCases: Cases = {
   'a watch shows the past and then the present, one batch per revision': withStore(
@@ -134,6 +144,40 @@ export const watchCases: Cases = {
       assert.equal(rest[0]?.revision, compactRevision + 1)
       assert.equal(rest.at(-1)?.revision, 200)
       await assert.rejects(watched(store, ['a'], 201, 1), CompactedError)
+    },
+    { retainRevisions: 10 },
+  ),
+
+  'at the edge of what is kept, an answer is whole or `compacted`': withStore(
+    async (t) => {
+      const { store } = t
+      const states: string[] = ['']
+      const live = new Set<string>()
+      for (let i = 0; i < 60; i++) {
+        const key = `k${i % 3}`
+        // Creations and deletions in turn: the latter leave nothing behind once they are compacted.
+        if (live.delete(key)) await remove(store, key)
+        else {
+          live.add(key)
+          await put(store, key)
+        }
+        states.push([...live].sort().join())
+      }
+      await t.compact()
+      let compacted = 0
+      for (let at = 0; at <= 60; at++) {
+        const watch = watched(store, [''], at, 60 - at).catch((error: unknown) => error)
+        const range = store.range('', { revision: at }).catch((error: unknown) => error)
+        const [seen, state] = [await watch, await range]
+        if (seen instanceof CompactedError || state instanceof CompactedError) {
+          assert.ok(at < 50, `revision ${at} must be kept`)
+          compacted++
+          continue
+        }
+        assert.equal((seen as WatchBatch[]).length, 60 - at, `watch after ${at}`)
+        assert.equal(keysOf((state as RangeResult).kvs).join(), states[at], `range at ${at}`)
+      }
+      assert.ok(compacted > 0)
     },
     { retainRevisions: 10 },
   ),

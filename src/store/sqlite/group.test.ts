@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { DatabaseSync } from 'node:sqlite'
 import { type TestContext, test } from 'node:test'
-import type { Txn } from '../store.ts'
+import { CompactedError, type Txn } from '../store.ts'
 import { Engine } from './engine.ts'
 import { GroupCommit } from './group.ts'
 import type { Request } from './protocol.ts'
@@ -104,6 +104,15 @@ test('compaction keeps history near what is retained, in bounded steps', (t) => 
   assert.ok(left > 30 && left < 60, String(left))
   backlog.run([put(2, 'k0')])
   assert.equal(rows(), 8)
+})
+
+test('what was compacted stays so when more is retained later', (t) => {
+  const { db, group } = groupFor(t, 10)
+  for (let i = 0; i < 50; i++) group.run([put(i, 'k', String(i))])
+  const larger = new Engine(reopened(db), { retain: 1_000, now: 0 })
+  assert.equal(larger.compactRevision, 40)
+  assert.equal(larger.range('', 1, { revision: 40 }).kvs[0]?.value, '39')
+  assert.throws(() => larger.range('', 1, { revision: 39 }), CompactedError)
 })
 
 /** The same data for a second engine: temporary tables belong to the connection. */
