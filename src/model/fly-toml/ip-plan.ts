@@ -1,3 +1,4 @@
+import type { Service } from '../machine-config.ts'
 import { groupsOf } from './groups.ts'
 import { servicesOf } from './machine-config.ts'
 import type { AppConfig } from './schema.ts'
@@ -12,8 +13,11 @@ export type IpPlan =
 /** Which handlers a shared IPv4 can route by name. */
 const SHARED_HANDLERS: Record<number, string> = { 80: 'http', 443: 'http,tls' }
 
-export function ipPlan(config: AppConfig): IpPlan {
-  const services = groupsOf(config).flatMap((group) => servicesOf(config, group))
+export const ipPlan = (config: AppConfig): IpPlan =>
+  ipPlanOf(groupsOf(config).flatMap((group) => servicesOf(config, group)))
+
+/** The same for services of machines that exist. */
+export function ipPlanOf(services: readonly Service[]): IpPlan {
   if (services.length === 0) return { kind: 'none' }
   const udp = services.find((s) => s.protocol === 'udp')
   if (udp) {

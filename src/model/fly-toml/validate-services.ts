@@ -34,7 +34,7 @@ function checkService(config: AppConfig, service: Service, path: Path, report: R
   }
   if (!service.ports?.length) {
     const fix = 'Add a [[services.ports]] with port = 443 and handlers, or remove the service.'
-    report.warning([...path, 'ports'], 'is missing, so nothing reaches the service', fix)
+    report.error([...path, 'ports'], 'is missing, so nothing would reach the service', fix)
   }
   for (const [i, port] of (service.ports ?? []).entries()) {
     checkPort(service, port, [...path, 'ports', i], report)

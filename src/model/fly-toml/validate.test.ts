@@ -137,7 +137,7 @@ const cases: readonly (readonly [string, string, 'error' | 'warning', string, Re
     'http_service.internal_port',
     /70000/,
   ],
-  ['no ports', '[[services]]\ninternal_port=1', 'warning', 'services[0].ports', /missing/],
+  ['no ports', '[[services]]\ninternal_port=1', 'error', 'services[0].ports', /missing/],
   ['no port number', port('handlers=["http"]'), 'error', 'services[0].ports[0].port', /missing/],
   ['port high', port('port=65536'), 'error', 'services[0].ports[0].port', /65536/],
   [

@@ -1,0 +1,58 @@
+import type { Command } from 'commander'
+import { deploy, waitTimeout } from '../deploy.ts'
+import type { Io } from '../io.ts'
+import { keyValues } from '../key-values.ts'
+import { booleanFlag, repeated } from '../options.ts'
+import { action, type Session } from '../session.ts'
+
+interface Flags {
+  readonly ha?: string | boolean
+  readonly detach?: boolean
+  readonly waitTimeout: string
+  readonly region?: string
+  readonly primaryRegion?: string
+  readonly env?: readonly string[]
+  readonly strategy?: string
+  readonly flycast?: boolean
+  readonly publicIps: boolean
+  readonly smokeChecks: string | boolean
+}
+
+export function registerDeploy(program: Command, io: Io): void {
+  program
+    .command('deploy [folder]')
+    .description('Deploy the folder of a fly.toml as it is')
+    .option('--ha [bool]', 'two machines for a new group with services (default: one)')
+    .option('--detach', 'return without waiting for the machines')
+    .option('--wait-timeout <time>', 'how long each machine may take', '5m')
+    .option(
+      '-r, --region <code>',
+      'region of the first machine (else primary_region, else nearest)',
+    )
+    .option('--primary-region <code>', 'same as --region')
+    .option('-e, --env <NAME=VALUE>', 'variable, beside those of fly.toml', repeated)
+    .option('--strategy <name>', 'rolling (default) or immediate')
+    .option('--flycast', 'a private address instead of public ones at the first deploy')
+    .option('--no-public-ips', 'no addresses at the first deploy')
+    .option('--smoke-checks [bool]', 'see whether machines without checks stay up', true)
+    .option('--dns-checks [bool]', 'accepted for compatibility; names are not checked')
+    .action(
+      action(io, (session, folder: string | undefined, flags: Flags) =>
+        deploy(inFolder(session, folder), {
+          ha: booleanFlag(flags.ha ?? false),
+          detach: flags.detach ?? false,
+          waitTimeoutMs: waitTimeout(flags.waitTimeout),
+          region: flags.region ?? flags.primaryRegion,
+          env: keyValues(flags.env ?? [], '--env'),
+          strategy: flags.strategy,
+          flycast: flags.flycast ?? false,
+          publicIps: flags.publicIps,
+          smokeChecks: booleanFlag(flags.smokeChecks),
+        }),
+      ),
+    )
+}
+
+/** `deploy examples/hello` is `deploy -c examples/hello/fly.toml`. */
+const inFolder = (session: Session, folder: string | undefined): Session =>
+  folder === undefined || session.options.config ? session : session.withConfig(folder)

@@ -1,0 +1,211 @@
+import { FairwayError } from '../base/errors.ts'
+import { ipPlan } from '../model/fly-toml/ip-plan.ts'
+import { toMachineConfigs } from '../model/fly-toml/machine-config.ts'
+import { problemText } from '../model/fly-toml/problem.ts'
+import type { AppConfig } from '../model/fly-toml/schema.ts'
+import { unsupported, validate } from '../model/fly-toml/validate.ts'
+import { durationMs, type MachineConfig } from '../model/machine-config.ts'
+import type { ApiApp, ApiIpAssignment, ApiMachine, ApiRegion } from './api-types.ts'
+import { groupOf } from './api-types.ts'
+import { invalidConfig, type LoadedConfig, procfileOf } from './app-config.ts'
+import { createApp } from './commands/apps.ts'
+import { isNotFound, usage } from './errors.ts'
+import { uploadFolder } from './folder.ts'
+import { confirmPurchase } from './ips.ts'
+import { listenAdvice } from './listen-advice.ts'
+import { deployedMachines } from './machines.ts'
+import { orgOf } from './orgs.ts'
+import { beginRelease } from './releases.ts'
+import { type RolloutOptions, rollout, type Step } from './rollout.ts'
+import type { Session } from './session.ts'
+import { VERSION } from './version.ts'
+
+export interface DeployOptions {
+  readonly ha: boolean
+  readonly detach: boolean
+  readonly waitTimeoutMs: number
+  readonly region: string | undefined
+  readonly env: Readonly<Record<string, string>>
+  readonly strategy: string | undefined
+  readonly flycast: boolean
+  readonly publicIps: boolean
+  readonly smokeChecks: boolean
+}
+
+/** Brings the folder of a fly.toml to its app: pack, upload, addresses, release, machines. */
+export async function deploy(given: Session, options: DeployOptions): Promise<void> {
+  const loaded = given.config
+  if (!loaded) {
+    throw usage('No fly.toml here. Give -c with its path, such as -c examples/hello/fly.toml.')
+  }
+  const session = given.withApp(given.app)
+  const strategy = strategyOf(options.strategy ?? loaded.config.deploy?.strategy)
+  const config = checkedConfig(session, loaded, options)
+  // Read before anything is sent, so that a missing command is known at once.
+  const procfile = procfileOf(loaded.folder)
+  const convert = (image: string, release?: { id: string; version: number }) =>
+    toMachineConfigs(config, {
+      image,
+      clientVersion: VERSION,
+      ...(release && { release }),
+      ...(procfile !== undefined && { procfile }),
+    })
+  convert('unpacked')
+  const app = await ensureApp(session)
+  const image = await uploadFolder(session, loaded.folder)
+  const machines = await deployedMachines(session)
+  if (app.status === 'pending' && machines.length === 0)
+    await firstAddresses(session, config, options)
+  const region = await regionFor(session, options.region ?? config.primary_region)
+  const release = await beginRelease(session, { definition: config, image, strategy })
+  session.note(`Release v${release.version} of ${session.app}`)
+  const steps = planSteps(convert(image, release), machines, region, options.ha)
+  const roll: RolloutOptions = { ...options, strategy }
+  await rollout(session, release, steps, roll)
+  await finish(session, { image, release, detached: options.detach })
+}
+
+function strategyOf(name: string | undefined): 'rolling' | 'immediate' {
+  const strategy = name?.toLowerCase() ?? 'rolling'
+  if (strategy === 'rolling' || strategy === 'immediate') return strategy
+  throw new FairwayError(
+    'unsupported_strategy',
+    `Deploy strategy "${name}" is not there yet. Use --strategy rolling or --strategy immediate.`,
+  )
+}
+
+/** The config with the flags in it; throws all errors at once, prints the warnings. */
+function checkedConfig(session: Session, loaded: LoadedConfig, options: DeployOptions): AppConfig {
+  const config: AppConfig = {
+    ...loaded.config,
+    app: session.app,
+    ...(options.region && { primary_region: options.region }),
+    ...(Object.keys(options.env).length > 0 && { env: { ...loaded.config.env, ...options.env } }),
+  }
+  const problems = [...validate(config, loaded.text), ...unsupported(config)]
+  const errors = problems.filter((p) => p.severity === 'error')
+  if (errors.length > 0) throw invalidConfig(errors, loaded.name)
+  for (const problem of problems) session.note(`Warning: ${problemText(problem, loaded.name)}`)
+  return config
+}
+
+/** flyctl leaves this to `apps create`; here a first deploy is one command. */
+async function ensureApp(session: Session): Promise<ApiApp> {
+  try {
+    return await session.client.get<ApiApp>(session.appPath())
+  } catch (error) {
+    if (!isNotFound(error)) throw error
+  }
+  const org = await orgOf(session)
+  await createApp(session, session.app)
+  session.note(`Created app ${session.app} in organization ${org.slug}`)
+  return session.client.get<ApiApp>(session.appPath())
+}
+
+/** I7, I8. An address that cannot be had is a warning: the deploy goes on without it. */
+async function firstAddresses(session: Session, config: AppConfig, options: DeployOptions) {
+  const path = session.appPath('ip_assignments')
+  const { ips } = await session.client.get<{ ips: readonly ApiIpAssignment[] }>(path)
+  const plan = ipPlan(config)
+  if (ips.length > 0 || plan.kind === 'none' || !options.publicIps) return
+  const types = options.flycast
+    ? ['private_v6']
+    : plan.kind === 'shared'
+      ? ['v6', 'shared_v4']
+      : ['v4']
+  if (plan.kind === 'dedicated' && !options.flycast) {
+    const hint = ' With --no-public-ips the deploy goes on without addresses.'
+    await confirmPurchase(session, ` It is needed for ${plan.reason}.${hint}`)
+    if (plan.v6) types.unshift('v6')
+  }
+  const app = await session.client.get<ApiApp>(session.appPath())
+  for (const type of types) {
+    const body = {
+      type,
+      region: '',
+      org_slug: app.organization.slug,
+      network: '',
+      service_name: '',
+    }
+    try {
+      const { ip } = await session.client.post<ApiIpAssignment>(path, body)
+      session.note(`Allocated ${type} ${ip}`)
+    } catch (error) {
+      if (!(error instanceof FairwayError)) throw error
+      session.note(`Warning: no ${type} address: ${error.message}`)
+    }
+  }
+}
+
+async function regionFor(session: Session, wanted: string | undefined): Promise<string> {
+  if (wanted) return wanted
+  const { Regions, Nearest } = await session.client.get<{
+    Regions: readonly ApiRegion[]
+    Nearest?: string
+  }>('/v1/platform/regions')
+  const region = Nearest || Regions[0]?.code
+  if (region) return region
+  throw usage('There are no regions. Give --region, or add hosts first.')
+}
+
+/**
+ * Every machine of a group that fly.toml has is updated; a group without machines gets one (two with
+ * --ha when it has services); machines of groups that are gone are destroyed last.
+ */
+export function planSteps(
+  configs: Readonly<Record<string, MachineConfig>>,
+  machines: readonly ApiMachine[],
+  region: string,
+  ha: boolean,
+): Step[] {
+  const changes = Object.entries(configs).flatMap(([group, config]): Step[] => {
+    const mine = machines.filter((machine) => groupOf(machine) === group)
+    if (mine.length > 0) {
+      return mine.map((machine) => ({ kind: 'update', machine, config }))
+    }
+    const count = ha && config.services?.length ? 2 : 1
+    return Array.from({ length: count }, () => ({ kind: 'create', group, region, config }))
+  })
+  const gone = machines.filter((machine) => !(groupOf(machine)! in configs))
+  return [...changes, ...gone.map((machine): Step => ({ kind: 'destroy', machine }))]
+}
+
+const APP_COMPACT = `query($appName: String!) { appcompact: app(name: $appName) { id name hostname } }`
+
+interface Finished {
+  readonly image: string
+  readonly release: { readonly id: string; readonly version: number }
+  readonly detached: boolean
+}
+
+/** Addresses and URLs, or JSON for a program. */
+async function finish(session: Session, { image, release, detached }: Finished): Promise<void> {
+  const [{ appcompact }, { ips }, machines] = await Promise.all([
+    session.client.graphql<{ appcompact: { hostname: string } }>(APP_COMPACT, {
+      appName: session.app,
+    }),
+    session.client.get<{ ips: readonly ApiIpAssignment[] }>(session.appPath('ip_assignments')),
+    deployedMachines(session),
+  ])
+  const served = machines.some((machine) => machine.config.services?.length)
+  const relay = session.client.endpoint.appsPort
+  const urls = served ? [`http://${appcompact.hostname}/`] : []
+  if (served && relay !== undefined) urls.push(`http://${session.app}.localhost:${relay}/`)
+  if (session.wantsJson) {
+    const addresses = ips.map(({ ip, region, shared }) => ({ ip, region, shared }))
+    return session.printJson({ ...release, image_ref: image, addresses, urls })
+  }
+  const advice = detached ? [] : await Promise.all(machines.map((m) => listenAdvice(session, m)))
+  for (const line of new Set(advice)) if (line) session.note(line)
+  session.print(`Deployed ${session.app} v${release.version}${detached ? ' (not waited for)' : ''}`)
+  for (const { ip, shared } of ips) session.print(`  ${ip}${shared ? ' (shared)' : ''}`)
+  for (const url of urls) session.print(`  ${url}`)
+}
+
+/** A wait of the command line: seconds, or a duration such as `5m`. */
+export function waitTimeout(text: string): number {
+  if (/^\d+$/.test(text)) return Number(text) * 1000
+  const ms = durationMs(text, 0)
+  if (ms > 0) return ms
+  throw usage(`--wait-timeout "${text}" is not a duration. Use seconds or 90s, 5m.`)
+}

@@ -1,0 +1,53 @@
+import type { ApiRelease } from './api-types.ts'
+import type { Session } from './session.ts'
+
+export interface NewRelease {
+  readonly definition: unknown
+  readonly image: string
+  readonly strategy: string
+}
+
+/** Records a release and marks it as running; its version goes into the machines' metadata. */
+export async function beginRelease(session: Session, release: NewRelease): Promise<ApiRelease> {
+  const body = {
+    app_name: session.app,
+    build_id: 0,
+    definition: release.definition,
+    image: release.image,
+    strategy: release.strategy.toUpperCase(),
+  }
+  const { release: made } = await session.client.post<{ release: ApiRelease }>(
+    '/api/v1/releases',
+    body,
+  )
+  await setReleaseStatus(session, made.id, 'running')
+  return made
+}
+
+export async function setReleaseStatus(
+  session: Session,
+  id: string,
+  status: 'running' | 'complete' | 'failed' | 'interrupted',
+): Promise<void> {
+  const path = `/api/v1/releases/${encodeURIComponent(id)}`
+  await session.client.request('PATCH', path, { body: { status, metadata: null } })
+}
+
+const CONFIG_RELEASE = `query FlyctlConfigCurrentRelease($appName: String!) { app(name: $appName) {
+  currentReleaseUnprocessed { id version imageRef configDefinition createdAt } } }`
+
+export interface CurrentRelease {
+  readonly id: string
+  readonly version: number
+  readonly imageRef: string
+  readonly createdAt: string
+  /** The fly.toml of the release, as JSON. */
+  readonly configDefinition: Record<string, unknown> | null
+}
+
+export async function currentRelease(session: Session): Promise<CurrentRelease | null> {
+  const { app } = await session.client.graphql<{
+    app: { currentReleaseUnprocessed: CurrentRelease | null }
+  }>(CONFIG_RELEASE, { appName: session.app })
+  return app.currentReleaseUnprocessed
+}
