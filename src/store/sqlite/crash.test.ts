@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { openSqliteStore } from './sqlite-store.ts'
 
-const ROUNDS = 4
+const ROUNDS = 3
 const WRITERS = 8
 
 /** Commits as fast as it can, several at once, and prints each acknowledgement. */
@@ -35,7 +35,7 @@ test('kill -9 loses no acknowledged transaction and tears none', { timeout: 60_0
   const acknowledged = new Map<string, number>()
   for (let round = 0; round < ROUNDS; round++) {
     // Differently far each time, so that checkpoints and compaction are hit as well.
-    const fresh = await killedAfter(path, round, 20 + 150 * round)
+    const fresh = await killedAfter(path, round, 20 + 200 * round)
     for (const [key, revision] of fresh) acknowledged.set(key, revision)
     const store = await openSqliteStore(path)
     for (const [key, revision] of acknowledged)
