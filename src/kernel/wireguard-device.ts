@@ -30,6 +30,7 @@ export interface WireguardDeviceOptions {
 const SOCKET_DIR = '/var/run/wireguard'
 const START_TIMEOUT_MS = 5_000
 const START_POLL_MS = 10
+const DYING_MS = 1_000
 const CONNECT_TIMEOUT_MS = 1_000
 
 /**
@@ -88,7 +89,7 @@ class UserspaceDevice implements WireguardDevice {
       try {
         if (attempt > 0) await clock.sleep(backoffMs(attempt - 1, Math.random), signal)
         log.warn({ device }, 'wireguard-go ended; starting it again')
-        const socket = await startUserspace(this.#options)
+        const socket = (await othersSocket(this.#options)) ?? (await startUserspace(this.#options))
         if (signal.aborted) return void socket.destroy()
         this.#watch(socket)
         onReplaced()
@@ -97,6 +98,19 @@ class UserspaceDevice implements WireguardDevice {
         if (!signal.aborted) log.error({ device, reason: messageOf(error) }, 'no mesh interface')
       }
     }
+  }
+}
+
+/**
+ * A process that dies may take connections until its last descriptor is closed. Whoever still takes
+ * them after DYING_MS was started by somebody else.
+ */
+async function othersSocket(options: WireguardDeviceOptions): Promise<Socket | undefined> {
+  for (let waitedMs = 0; ; waitedMs += START_POLL_MS) {
+    const socket = await holdSocket(options)
+    if (!socket || waitedMs >= DYING_MS) return socket
+    socket.destroy()
+    await options.clock.sleep(START_POLL_MS)
   }
 }
 

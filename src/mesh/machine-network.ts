@@ -1,0 +1,226 @@
+import { parseIp } from '../base/ip.ts'
+import { CommandError, type Exec } from '../kernel/exec.ts'
+import {
+  batchText,
+  findLink,
+  ipBatch,
+  isMissing,
+  isPresent,
+  listGroup,
+  listNetns,
+  listRoutes,
+  netnsPath,
+} from '../kernel/ip.ts'
+import type { NftSession } from '../kernel/nft.ts'
+import type { AttachedMachine, MachineNetwork } from '../machine/network.ts'
+import {
+  addElements,
+  addressesOf,
+  deviceOf,
+  elements,
+  GATEWAY_V4,
+  GATEWAY_V6,
+  idOfDevice,
+  MACHINE_GROUP,
+  type MachineAddresses,
+  netnsOf,
+  removeElements,
+  TABLE,
+} from './machines.ts'
+
+export interface MachineNetworkDeps {
+  readonly exec: Exec
+  /** A session in the host's namespace; the firewall of the host network must be in force. */
+  readonly nft: NftSession
+}
+
+export const createMachineNetwork = (deps: MachineNetworkDeps): MachineNetwork =>
+  new VethMachineNetwork(deps)
+
+/**
+ * Settings of a machine's namespace, then its addresses from standard input. A shell of its own
+ * costs one process; `ip netns exec` would remount /sys for each command.
+ *
+ * A machine forwards nothing, believes no router, and may listen on every port without privileges.
+ */
+const INSIDE = [
+  'cd /proc/sys/net',
+  'echo 0 >ipv4/ip_forward',
+  'echo 0 >ipv6/conf/all/forwarding',
+  'echo 0 >ipv6/conf/all/accept_ra',
+  'echo 0 >ipv6/conf/eth0/accept_ra',
+  'echo 0 >ipv6/conf/eth0/accept_dad',
+  'echo 0 >ipv4/ip_unprivileged_port_start',
+  'exec ip -batch -',
+].join(' && ')
+
+class VethMachineNetwork implements MachineNetwork {
+  readonly #deps: MachineNetworkDeps
+  /** The last operation on each machine: attaching and detaching must not overlap. */
+  readonly #tails = new Map<string, Promise<unknown>>()
+
+  constructor(deps: MachineNetworkDeps) {
+    this.#deps = deps
+  }
+
+  attach(machine: AttachedMachine): Promise<{ netnsPath: string }> {
+    return this.#serial(machine.id, () => this.#attach(machine))
+  }
+
+  detach(id: string): Promise<void> {
+    return this.#serial(id, () => this.#detach(id))
+  }
+
+  async list(): Promise<string[]> {
+    const links = await listGroup(this.#deps.exec, MACHINE_GROUP)
+    return links.flatMap((link) => idOfDevice(link.ifname) ?? [])
+  }
+
+  async #attach(machine: AttachedMachine): Promise<{ netnsPath: string }> {
+    const { exec, nft } = this.#deps
+    const addresses = addressesOf(machine)
+    const netns = netnsOf(machine.id)
+    const inForce = nft.transact(addElements(addresses))
+    inForce.catch(() => {}) // Awaited below, also when the rest fails first.
+    try {
+      await ipBatch(exec, [`netns add ${netns}`, ...outside(netns, addresses)])
+      await this.#configureInside(netns, addresses)
+    } catch (error) {
+      if (!isPresent(error)) throw error
+      await this.#repair(machine.id, addresses)
+    }
+    await inForce
+    return { netnsPath: netnsPath(netns) }
+  }
+
+  /** Something of it was there already: keeps what is right, since a machine may be running in it. */
+  async #repair(id: string, addresses: MachineAddresses): Promise<void> {
+    const { exec, nft } = this.#deps
+    const netns = netnsOf(id)
+    const observed = await this.#observe(id)
+    const stale = {
+      device: addresses.device,
+      v4: observed.v4.filter((a) => !addresses.v4.includes(a)),
+      v6: observed.v6.filter((a) => !addresses.v6.includes(a)),
+    }
+    if (stale.v4.length + stale.v6.length > 0) {
+      await this.#detach(id)
+      await nft.transact(addElements(addresses))
+    }
+    const [link, names] = await Promise.all([findLink(exec, addresses.device), listNetns(exec)])
+    const lines = names.includes(netns) ? [] : [`netns add ${netns}`]
+    // Its other end went with another namespace.
+    if (link && lines.length > 0) await ipBatch(exec, [`link del dev ${addresses.device}`])
+    const create = !link || lines.length > 0
+    await ipBatch(exec, [...lines, ...outside(netns, addresses, create)])
+    try {
+      await this.#configureInside(netns, addresses)
+    } catch (error) {
+      if (!isMissing(error)) throw error
+      // The veth ends in a namespace that lost its name to this one.
+      await ipBatch(exec, [`link del dev ${addresses.device}`, ...outside(netns, addresses)])
+      await this.#configureInside(netns, addresses)
+    }
+  }
+
+  async #detach(id: string): Promise<void> {
+    const device = deviceOf(id)
+    const observed = await this.#observe(id)
+    // The link goes first: without it nothing can use what is left.
+    await this.#remove(`link del dev ${device}`)
+    await this.#remove(`netns del ${netnsOf(id)}`)
+    const known = observed.v4.length + observed.v6.length > 0
+    const leftover = known ? observed : await this.#observeElements(device)
+    if (elements(leftover).length > 0) await this.#deps.nft.transact(removeElements(leftover))
+  }
+
+  async #remove(line: string): Promise<void> {
+    try {
+      await ipBatch(this.#deps.exec, [line])
+    } catch (error) {
+      if (!isMissing(error)) throw error
+    }
+  }
+
+  /** The addresses that the host routes to the machine. */
+  async #observe(id: string): Promise<MachineAddresses> {
+    const device = deviceOf(id)
+    const routed = async (family: 4 | 6) => {
+      try {
+        const routes = await listRoutes(this.#deps.exec, family, ['dev', device])
+        return routes.filter((r) => parseIp(r.dst)).map((r) => r.dst)
+      } catch (error) {
+        if (isMissing(error)) return []
+        throw error
+      }
+    }
+    const [v4, v6] = await Promise.all([routed(4), routed(6)])
+    return { device, v4, v6 }
+  }
+
+  /** What the firewall's sets have for a device whose link is gone; after a crash. */
+  async #observeElements(device: string): Promise<MachineAddresses> {
+    const read = async (set: string): Promise<string[]> => {
+      const argv = ['nft', '-j', 'list', 'set', ...TABLE.split(' '), set]
+      try {
+        return addressesIn(await this.#deps.exec.run(argv), device)
+      } catch (error) {
+        if (error instanceof CommandError && error.stderr.includes('No such file')) return []
+        throw error
+      }
+    }
+    const [v4, v6] = await Promise.all([read('src4'), read('src6')])
+    return { device, v4, v6 }
+  }
+
+  async #configureInside(netns: string, addresses: MachineAddresses): Promise<void> {
+    const [v4, services] = addresses.v4
+    await this.#deps.exec.run(['nsenter', `--net=${netnsPath(netns)}`, 'sh', '-c', INSIDE], {
+      stdin: batchText([
+        'link set dev lo up',
+        `addr replace ${v4}/32 dev eth0`,
+        `addr replace ${services}/32 dev eth0`,
+        `addr replace ${addresses.v6[0]}/128 dev eth0 nodad`,
+        'link set dev eth0 up',
+        `route replace ${GATEWAY_V4} dev eth0 scope link src ${v4}`,
+        `route replace default via ${GATEWAY_V4} dev eth0 src ${v4}`,
+        `route replace default via ${GATEWAY_V6} dev eth0`,
+      ]),
+    })
+  }
+
+  async #serial<T>(id: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#tails.get(id) ?? Promise.resolve()
+    const mine = before.then(work, work)
+    this.#tails.set(id, mine)
+    try {
+      return await mine
+    } finally {
+      if (this.#tails.get(id) === mine) this.#tails.delete(id)
+    }
+  }
+}
+
+/** The host's half, in lines for `ip -batch`. */
+const outside = (netns: string, { device, v4, v6 }: MachineAddresses, create = true): string[] => [
+  ...(create ? [`link add name ${device} type veth peer name eth0 netns ${netns}`] : []),
+  `link set dev ${device} group ${MACHINE_GROUP}`,
+  `addr replace ${GATEWAY_V4}/32 dev ${device}`,
+  `addr replace ${GATEWAY_V6}/64 dev ${device} nodad`,
+  `link set dev ${device} up`,
+  ...v4.map((address) => `route replace ${address}/32 dev ${device}`),
+  ...v6.map((address) => `route replace ${address}/128 dev ${device}`),
+]
+
+interface ListedPairs {
+  readonly nftables: readonly {
+    readonly set?: { readonly elem?: readonly { readonly concat?: readonly string[] }[] }
+  }[]
+}
+
+function addressesIn(json: string, device: string): string[] {
+  const { nftables } = JSON.parse(json) as ListedPairs
+  return nftables
+    .flatMap((item) => item.set?.elem ?? [])
+    .flatMap(({ concat }) => (concat?.[0] === device ? [concat[1]!] : []))
+}
