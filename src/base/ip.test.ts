@@ -38,7 +38,7 @@ test('any address survives the way to text and back', () => {
     // Mostly zero groups, where the shortening is.
     fc
       .array(fc.constantFrom(0n, 0n, 0n, 1n, 0xffffn), { minLength: 8, maxLength: 8 })
-      .map((g) => ({ family: 6 as const, bits: g.reduce((b, x) => (b << 16n) | x, 0n) })),
+      .map((g) => ({ family: 6 as const, bits: g.reduce<bigint>((b, x) => (b << 16n) | x, 0n) })),
   )
   fc.assert(fc.property(value, (ip) => assert.deepEqual(parseIp(formatIp(ip)), { ...ip })))
 })

@@ -1,0 +1,165 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { ROOT, type TestWorld, upWorld } from '../test/support/world.ts'
+
+/**
+ * What a person waits for, measured in a real world: an address that is allocated until it answers in
+ * every region, a machine that is started until its process runs, the world that comes up.
+ */
+export interface WorldResult {
+  readonly upMs: readonly number[]
+  /** From the API's reply to the answer in the slowest region; 0 when it answered before the reply. */
+  readonly propagationMs: Percentiles
+  /** From the API call to the process running, by the host's own event. */
+  readonly machineStartMs: Percentiles
+  /** From the API call to the reply of `wait?state=started`. */
+  readonly machineStartSeenMs: Percentiles
+}
+
+export interface Percentiles {
+  readonly n: number
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+  readonly max: number
+}
+
+const ALLOCATIONS = 100
+const STARTS = 40
+const UPS = 3
+
+export async function measureWorld(): Promise<WorldResult> {
+  const { world, upMs } = await measureUp()
+  try {
+    await world.fairway(['deploy', '-c', join(ROOT, 'examples/hello/fly.toml')])
+    await world.fairway(['scale', 'count', '3', '--region', 'iad,lhr,nrt', '-a', 'hello', '--yes'])
+    const propagationMs = await measurePropagation(world)
+    return { upMs, propagationMs, ...(await measureStarts(world)) }
+  } finally {
+    await world.close()
+  }
+}
+
+/** The first start makes state; the others find it, as a person's second run does. */
+async function measureUp(): Promise<{ world: TestWorld; upMs: number[] }> {
+  const upMs: number[] = []
+  let stateDir: string | undefined
+  for (let i = 0; ; i++) {
+    const startedMs = performance.now()
+    const world = await upWorld(stateDir ? { stateDir } : {})
+    upMs.push(Math.round(performance.now() - startedMs))
+    if (i === UPS) return { world, upMs }
+    stateDir = world.stateDir
+    await world.fairway(['down'])
+  }
+}
+
+async function measurePropagation(world: TestWorld): Promise<Percentiles> {
+  const probes = ['client-iad', 'client-lhr', 'client-nrt'].map((place) => startProbe(world, place))
+  try {
+    const results: number[] = []
+    for (let i = 0; i < ALLOCATIONS; i++) {
+      const { ip } = (await api(world, 'POST', '/v1/apps/hello/ip_assignments', {
+        type: 'v6',
+      })) as { ip: string }
+      const repliedMs = wallMs()
+      const answered = await Promise.all(probes.map((probe) => probe.answered(ip)))
+      results.push(Math.max(0, ...answered.map((atMs) => atMs - repliedMs)))
+      await api(world, 'DELETE', `/v1/apps/hello/ip_assignments/${ip}`)
+    }
+    return percentiles(results)
+  } finally {
+    for (const probe of probes) probe.close()
+  }
+}
+
+async function measureStarts(
+  world: TestWorld,
+): Promise<Pick<WorldResult, 'machineStartMs' | 'machineStartSeenMs'>> {
+  const machines = (await api(world, 'GET', '/v1/apps/hello/machines')) as { id: string }[]
+  const path = `/v1/apps/hello/machines/${machines[0]!.id}`
+  const running: number[] = []
+  const seen: number[] = []
+  for (let i = 0; i < STARTS; i++) {
+    await api(world, 'POST', `${path}/stop`)
+    await api(world, 'GET', `${path}/wait?state=stopped&timeout=30`)
+    const calledMs = wallMs()
+    await api(world, 'POST', `${path}/start`)
+    await api(world, 'GET', `${path}/wait?state=started&timeout=30`)
+    seen.push(wallMs() - calledMs)
+    const { events } = (await api(world, 'GET', path)) as {
+      events: { type: string; status: string; timestamp: number }[]
+    }
+    running.push(
+      events.find((e) => e.type === 'start' && e.status === 'started')!.timestamp - calledMs,
+    )
+  }
+  return { machineStartMs: percentiles(running), machineStartSeenMs: percentiles(seen) }
+}
+
+interface Probe {
+  /** Resolves with the wall clock's milliseconds at the first answer from an address. */
+  answered(address: string): Promise<number>
+  close(): void
+}
+
+/** A process at a place that asks an address again and again until it answers. */
+function startProbe(world: TestWorld, place: string): Probe {
+  const child: ChildProcess = spawn(
+    join(ROOT, 'bin', 'fairway'),
+    [
+      'world',
+      'exec',
+      place,
+      '--',
+      process.execPath,
+      '--disable-warning=ExperimentalWarning',
+      join(import.meta.dirname, 'probe.ts'),
+    ],
+    { env: { ...process.env, FAIRWAY_STATE: world.stateDir }, stdio: ['pipe', 'pipe', 'inherit'] },
+  )
+  const waiting = new Map<string, (ms: number) => void>()
+  createInterface({ input: child.stdout! }).on('line', (line) => {
+    const { address, atMs } = JSON.parse(line) as { address: string; atMs: number }
+    waiting.get(address)?.(atMs)
+    waiting.delete(address)
+  })
+  return {
+    answered: (address) =>
+      new Promise((resolve) => {
+        waiting.set(address, resolve)
+        child.stdin!.write(`${address}\n`)
+      }),
+    close: () => child.stdin!.end(),
+  }
+}
+
+async function api(
+  world: TestWorld,
+  method: string,
+  path: string,
+  body?: object,
+): Promise<unknown> {
+  const response = await fetch(`http://127.0.0.1:${world.apiPort}${path}`, {
+    method,
+    headers: {
+      authorization: `Bearer ${world.token}`,
+      ...(body ? { 'content-type': 'application/json' } : {}),
+    },
+    body: body ? JSON.stringify(body) : null,
+    signal: AbortSignal.timeout(35_000),
+  })
+  const text = await response.text()
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`)
+  return text ? JSON.parse(text) : undefined
+}
+
+const wallMs = () => performance.timeOrigin + performance.now()
+
+export function percentiles(values: readonly number[]): Percentiles {
+  const sorted = [...values].sort((a, b) => a - b)
+  const at = (q: number) =>
+    Math.round(sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]! * 10) / 10
+  return { n: sorted.length, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) }
+}
