@@ -11,22 +11,26 @@ import { type Read, readOne } from './transact.ts'
 
 export const mayAct = (actor: Actor, org: string): boolean => actor.token.orgs.includes(org)
 
-/** The text is matched by existing clients (flyctl-api 2.1). */
-export const appNotFound = (name: string): FairwayError =>
-  Object.assign(notFound('Could not find App'), { app: name })
+/** The text is matched as it is by existing clients (flyctl-api 2.1), so it names no app. */
+export const appNotFound = (_name: string): FairwayError => notFound('Could not find App')
 
 export const orgNotFound = (org: string): FairwayError =>
   notFound(`Could not find Organization "${org}"; see fairway orgs list`)
 
 /** The app, if the actor may act in its org. */
 export async function appFor(control: Control, actor: Actor, name: string): Promise<App> {
+  if (!isAppName(name)) throw appNotFound(name)
   return checked(await readOne<App>(control.store, keys.app(name)), actor, name)
 }
 
 /** The same within a transaction, which then holds only while the app is unchanged. */
 export async function appWithin(read: Read, actor: Actor, name: string): Promise<App> {
+  if (!isAppName(name)) throw appNotFound(name)
   return checked(await read.get<App>(keys.app(name)), actor, name)
 }
+
+/** What is no name cannot exist, and must not become part of a key. */
+const isAppName = (name: string): boolean => name.length <= 63 && /^[a-z0-9-]+$/.test(name)
 
 function checked(app: App | undefined, actor: Actor, name: string): App {
   if (!app || !mayAct(actor, app.org)) throw appNotFound(name)

@@ -21,7 +21,7 @@ export async function ensureNetwork(
   org: string,
   name: string,
 ): Promise<{ network: Network; ops: Op[] }> {
-  const known = await read.get<Network>(keys.network(org, name))
+  const known = await read.get<Network>(keys.network(org, checkNetworkName(name)))
   if (known) return { network: known, ops: [] }
   const counter = keys.counter('network')
   // Id 0 belongs to the mesh between hosts.
@@ -29,7 +29,7 @@ export async function ensureNetwork(
   if (id > NETWORK_ID_MAX) {
     throw new FairwayError('networks_exhausted', 'every network id (32 bits) has been given out')
   }
-  const network: Network = { id, org, name: checkNetworkName(name) }
+  const network: Network = { id, org, name }
   const ops = [
     put(counter, id),
     put(keys.network(org, name), network),
@@ -40,7 +40,7 @@ export async function ensureNetwork(
 
 /** A network that must exist. Within a transaction. */
 export async function networkWithin(read: Read, org: string, name: string): Promise<Network> {
-  const network = await read.get<Network>(keys.network(org, name))
+  const network = await read.get<Network>(keys.network(org, checkNetworkName(name)))
   if (network) return network
   throw notFound(`network "${name}" does not exist in org "${org}"; an app made in it creates it`)
 }
