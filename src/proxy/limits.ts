@@ -26,6 +26,8 @@ export const TEXT_BODY_BYTES_MAX = 4096
 /** Parts of a request body kept for another attempt; the client is paused beyond it. */
 export const RETRY_BODY_BYTES_MAX = 64 * 1024
 
+/** While the process drains: a connection without any request yet waits so long for its first. */
+export const DRAIN_FIRST_REQUEST_MS = 2_000
 /** Time for a whole request head, from its first byte (or from the accept, for the first one). */
 export const HEAD_READ_MS = 30_000
 /** A client's connection without a request. */

@@ -83,24 +83,27 @@ export const testEndpoint = (app: string, machine: TestMachine): Endpoint => ({
   services: machine.services.map(testService),
 })
 
-/** A view of these apps, hosts and shared addresses; more lines may be applied to it. */
-export function testView(
+/** What the store would hold of these apps, hosts and shared addresses. */
+export function testEntries(
   apps: readonly TestApp[],
   hosts: readonly TestHost[] = [{ id: 'iad1', region: 'iad', index: 1 }],
   shared: readonly string[] = [],
-): EdgeIndex {
-  const events: FeedEvent[] = []
-  const put = (key: string, value: unknown) => events.push(['put', key, value, 1])
+): [string, unknown][] {
+  const entries: [string, unknown][] = []
   for (const { live = true, ...host } of hosts) {
     const underlay = { underlayV4: '192.0.2.1', underlayV6: '2001:db8::1', meshPublicKey: null }
-    put(`host/${host.id}`, { ...host, ...underlay })
-    if (live) put(`host-live/${host.id}`, { id: host.id, since: CREATED })
+    entries.push([`host/${host.id}`, { ...host, ...underlay }])
+    if (live) entries.push([`host-live/${host.id}`, { id: host.id, since: CREATED }])
   }
-  for (const address of shared) put(`address/${address}`, testAddress(address, null))
-  apps.forEach((app, i) => {
-    for (const [key, value] of appEntries(app, i + 1)) put(key, value)
-  })
+  for (const address of shared) entries.push([`address/${address}`, testAddress(address, null)])
+  for (const [i, app] of apps.entries()) entries.push(...appEntries(app, i + 1))
+  return entries
+}
+
+/** The view of that; more lines may be applied to it. */
+export function testView(...entries: Parameters<typeof testEntries>): EdgeIndex {
   const index = new EdgeIndex()
+  const events = testEntries(...entries).map(([key, value]): FeedEvent => ['put', key, value, 1])
   index.apply({ t: 'snapshot' })
   index.apply({ t: 'events', revision: 1, events })
   index.apply({ t: 'synced', revision: 1 })

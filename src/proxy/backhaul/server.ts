@@ -46,7 +46,7 @@ class FirstLine implements Timed, OpenConnection {
   }
 
   drain(): void {
-    this.#socket.destroy()
+    this.deadline = this.#ctx.deadlines.now + limits.DRAIN_FIRST_REQUEST_MS
   }
 
   destroy(): void {

@@ -34,6 +34,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   #held: Buffer | null = null
   #pumping = false
   #ended = false
+  #served = false
   #paused = false
   #blocked = false
   #lingered = 0
@@ -90,8 +91,11 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
 
   /** The process drains: idle connections end now, others with their response. */
   drain(): void {
-    if (this.#state === STATE.head && this.#head.empty && !this.#held) this.#end()
     this.closing = true
+    if (this.#state !== STATE.head || !this.#head.empty || this.#held) return
+    // A first request may be on its way: to it, an end without an answer is an error.
+    if (this.#served) this.#end()
+    else this.deadline = this.ctx.deadlines.now + limits.DRAIN_FIRST_REQUEST_MS
   }
 
   destroy(): void {
@@ -165,6 +169,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
       this.#refuse({ status: 400, reason: this.body.fault ?? 'the request body is malformed' })
       return
     }
+    this.#served = true
     this.#state = this.body.done ? STATE.wait : STATE.body
     if (to < data.length) this.#hold(data.subarray(to))
     this.deadline = this.ctx.deadlines.now + this.idleMs

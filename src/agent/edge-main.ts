@@ -1,0 +1,116 @@
+import { readFileSync, renameSync, rmSync } from 'node:fs'
+import http from 'node:http'
+import { isoTime } from '../base/clock.ts'
+import { messageOf } from '../base/errors.ts'
+import type { LogLine } from '../model/wire.ts'
+import { renderMetrics } from '../proxy/counters.ts'
+import type { AppLogLine } from '../proxy/errors/app-log.ts'
+import { EdgeConfig } from './edge-config.ts'
+import { EdgeFeed } from './edge-feed.ts'
+import { EdgeWorkers } from './edge-workers.ts'
+import { openReplica } from './replica.ts'
+
+/**
+ * The edge process. Its workers carry the traffic; this thread loads the last replica, follows the
+ * agent, hands every line on, and tells the holder that all of them are alive.
+ */
+
+const ALIVE_MS = 200
+/** A worker that is silent for so long is stuck; the holder is then told nothing, and acts. */
+const WORKER_SILENCE_MAX_MS = 1_000
+/** An edge without any state waits so long for its agent before it accepts (and resets) anyway. */
+const VIEW_WAIT_MS = 5_000
+/** After the drain's own end. */
+const DRAIN_SLACK_MS = 1_000
+
+const config = EdgeConfig.parse(JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')))
+const viewLoaded = Promise.withResolvers<void>()
+
+const workers = new EdgeWorkers(config, {
+  onApplied(revision) {
+    if (revision > 0) viewLoaded.resolve()
+    feed.say({ t: 'applied', revision })
+  },
+  onMessage(message) {
+    if (message.t === 'log') feed.say({ t: 'log', line: logLine(message.line) })
+    else feed.say(message)
+  },
+  onFailed: (error) => fail(`a worker ended: ${messageOf(error)}`),
+})
+loadReplica()
+const feed = new EdgeFeed(config.feedSocket, {
+  onLine: (text) => workers.post({ t: 'line', text }),
+  onOpen() {
+    if (workers.applied > 0) feed.say({ t: 'applied', revision: workers.applied })
+  },
+})
+
+process.on('SIGTERM', () => void drain())
+process.on('SIGINT', () => void drain())
+setInterval(() => {
+  if (workers.answered(WORKER_SILENCE_MAX_MS)) process.send?.({ t: 'alive' })
+}, ALIVE_MS)
+await start()
+
+/** The state of the last run: an edge serves without its agent, and without the control plane. */
+function loadReplica(): void {
+  const replica = openReplica(config.replica, { readOnly: true })
+  try {
+    for (const line of replica.lines()) workers.post({ t: 'line', text: JSON.stringify(line) })
+  } catch (error) {
+    console.error(`the replica ${config.replica} cannot be read: ${messageOf(error)}`)
+  } finally {
+    replica.close()
+  }
+}
+
+async function start(): Promise<void> {
+  const waited = setTimeout(() => viewLoaded.resolve(), VIEW_WAIT_MS)
+  await viewLoaded.promise
+  clearTimeout(waited)
+  try {
+    await workers.listen()
+  } catch (error) {
+    fail(`cannot listen: ${messageOf(error)}`)
+  }
+  serveMetrics()
+  process.send?.({ t: 'ready' })
+}
+
+/** The socket is made under a name of its own and moved: an older edge that ends takes away only its. */
+function serveMetrics(): void {
+  const own = `${config.metricsSocket}.${process.pid}`
+  rmSync(own, { force: true })
+  const server = http.createServer((_request, response) => {
+    void workers.snapshots().then((snapshots) => {
+      response.setHeader('content-type', 'text/plain; version=0.0.4')
+      response.end(renderMetrics(snapshots))
+    })
+  })
+  server.on('error', (error) => console.error(`no metrics: ${messageOf(error)}`))
+  server.listen(own, () => renameSync(own, config.metricsSocket))
+}
+
+async function drain(): Promise<void> {
+  setTimeout(() => process.exit(0), config.drainMs + DRAIN_SLACK_MS)
+  await workers.drain()
+  process.exit(0)
+}
+
+function logLine(line: AppLogLine): LogLine {
+  return {
+    timestamp: isoTime(Date.now()),
+    app: line.app,
+    machine: line.machine,
+    region: config.region,
+    host: config.host,
+    level: line.level,
+    source: 'proxy',
+    message: line.code === '' ? line.message : `[${line.code}] ${line.message}`,
+  }
+}
+
+function fail(reason: string): never {
+  console.error(reason)
+  process.exit(1)
+}

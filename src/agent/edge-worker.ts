@@ -1,0 +1,75 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { parentPort, workerData } from 'node:worker_threads'
+import type { FeedLine } from '../model/wire.ts'
+import { EdgeProxy } from '../proxy/edge-proxy.ts'
+import { EdgeIndex } from '../view/edge-index.ts'
+import type { FromWorker, ToWorker, WorkerData } from './edge-messages.ts'
+
+/** One worker of the edge: a view of its own, one of the listening sockets, one event loop. */
+
+const BACKHAUL_RETRY_MS = 250
+
+const data = workerData as WorkerData
+const port = parentPort!
+const say = (message: FromWorker) => port.postMessage(message)
+
+const view = new EdgeIndex()
+const proxy = new EdgeProxy({
+  view,
+  host: data.host,
+  region: data.region,
+  appsDomains: data.appsDomains,
+  backhaulPort: data.backhaulPort,
+  onAppLog: (line) => say({ t: 'log', line }),
+})
+let draining = false
+
+port.on('message', (message: ToWorker) => {
+  switch (message.t) {
+    case 'line':
+      apply(JSON.parse(message.text) as FeedLine)
+      break
+    case 'listen':
+      void listen()
+      break
+    case 'ping':
+      say({ t: 'pong' })
+      break
+    case 'metrics':
+      say({ t: 'metrics', id: message.id, snapshot: proxy.snapshot() })
+      break
+    case 'drain':
+      void drain()
+  }
+})
+
+function apply(line: FeedLine): void {
+  view.apply(line)
+  if (line.t === 'events' || line.t === 'synced') say({ t: 'applied', revision: view.revision })
+}
+
+async function listen(): Promise<void> {
+  void listenBackhaul()
+  await proxy.listen({ fd: data.listenFd })
+  say({ t: 'listening' })
+}
+
+/** The mesh comes up with the agent, maybe after us. An edge that is being replaced has it too. */
+async function listenBackhaul(): Promise<void> {
+  while (!draining) {
+    try {
+      const on = { host: data.meshAddress, port: data.backhaulPort, reusePort: true }
+      await proxy.listenBackhaul(on)
+      return
+    } catch {
+      await delay(BACKHAUL_RETRY_MS)
+    }
+  }
+}
+
+async function drain(): Promise<void> {
+  if (draining) return
+  draining = true
+  await proxy.drain(data.drainMs)
+  say({ t: 'drained' })
+}
