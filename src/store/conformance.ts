@@ -8,6 +8,8 @@ import { watchCases } from './conformance/watch.ts'
 
 export type { MakeStore, StoreUnderTest } from './conformance/support.ts'
 
+const TEST_TIMEOUT_MS = process.env.FAIRWAY_RUNS ? 3_600_000 : 60_000
+
 /**
  * What every engine must do, as tests named after it. The property cases print their seed;
  * FAIRWAY_SEED (and FAIRWAY_PATH, from a failure's report) replays one, FAIRWAY_RUNS sets how many.
@@ -15,7 +17,7 @@ export type { MakeStore, StoreUnderTest } from './conformance/support.ts'
 export function testStore(name: string, make: MakeStore): void {
   const suites: readonly Cases[] = [txnCases, rangeCases, watchCases, leaseCases, propertyCases]
   for (const [title, run] of suites.flatMap((cases) => Object.entries(cases)))
-    test(`${name}: ${title}`, { timeout: 60_000 }, async (context) => {
+    test(`${name}: ${title}`, { timeout: TEST_TIMEOUT_MS }, async (context) => {
       await run(make, (line) => context.diagnostic(line))
     })
 }
