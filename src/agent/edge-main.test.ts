@@ -93,7 +93,7 @@ function said(edge: ChildProcess, what: string): Promise<void> {
 }
 
 async function get(path: string, agent?: http.Agent): Promise<string> {
-  const request = http.get({ port: listener.port, host: '127.0.0.1', path, agent })
+  const request = http.get({ port: listener.port, host: '127.0.0.1', path, agent: agent ?? false })
   const [response] = (await once(request, 'response')) as [http.IncomingMessage]
   response.setEncoding('utf8')
   let text = ''
