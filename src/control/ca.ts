@@ -26,6 +26,7 @@ const LEAF_DAYS = 825
 /** Clocks of hosts may run behind. */
 const BACKDATE_MS = 3_600_000
 const HOST_SUFFIX = '.host.fairway.internal'
+const FOLLOWER_SUFFIX = '.follower.fairway.internal'
 const HOST_ID = /^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$/
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 const CLIENT_AUTH = x509.ExtendedKeyUsage.clientAuth
@@ -72,6 +73,23 @@ export function issueHostCertificate(
   })
 }
 
+/** For something that follows the public state and runs no machines, such as a resolver. */
+export function issueFollowerCertificate(
+  ca: Ca,
+  name: string,
+  nowMs = Date.now(),
+): Promise<Credentials> {
+  if (!HOST_ID.test(name)) {
+    throw new FairwayError('invalid', `follower "${name}" is not usable as a name in a certificate`)
+  }
+  return issue(ca, {
+    commonName: `${name}${FOLLOWER_SUFFIX}`,
+    names: [{ type: 'dns', value: `${name}${FOLLOWER_SUFFIX}` }],
+    usage: [CLIENT_AUTH],
+    nowMs,
+  })
+}
+
 /** For the agents' server; `names` are host names and addresses at which agents call it. */
 export function issueServerCertificate(
   ca: Ca,
@@ -92,13 +110,18 @@ export function issueServerCertificate(
  * The host that a verified client certificate stands for, from its subjectAltName as Node gives it
  * (`tls.TLSSocket.getPeerCertificate().subjectaltname`); undefined when it is no host's.
  */
-export function hostOfCertificate(subjectAltName: string | undefined): string | undefined {
+export const hostOfCertificate = (subjectAltName: string | undefined): string | undefined =>
+  nameInCertificate(subjectAltName, HOST_SUFFIX)
+
+/** The same for a follower. */
+export const followerOfCertificate = (subjectAltName: string | undefined): string | undefined =>
+  nameInCertificate(subjectAltName, FOLLOWER_SUFFIX)
+
+function nameInCertificate(subjectAltName: string | undefined, suffix: string): string | undefined {
   const names = (subjectAltName ?? '').split(', ')
   const [only] = names
-  if (names.length !== 1 || !only?.startsWith('DNS:') || !only.endsWith(HOST_SUFFIX)) {
-    return undefined
-  }
-  const id = only.slice('DNS:'.length, -HOST_SUFFIX.length)
+  if (names.length !== 1 || !only?.startsWith('DNS:') || !only.endsWith(suffix)) return undefined
+  const id = only.slice('DNS:'.length, -suffix.length)
   return HOST_ID.test(id) ? id : undefined
 }
 

@@ -64,6 +64,11 @@ export class Fleet implements FollowSink {
     return [...codes].sort()
   }
 
+  /** How many machines a host has, of any state. */
+  machinesOn(host: string): number {
+    return this.#slots.get(host)?.size ?? 0
+  }
+
   /** How many machines an app has, of any state. */
   machineCount(app: string): number {
     let count = 0
