@@ -1,0 +1,235 @@
+import { existsSync, readFileSync, watch } from 'node:fs'
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { delimiter, join } from 'node:path'
+import { type Clock, systemClock } from '../base/clock.ts'
+import { FairwayError } from '../base/errors.ts'
+import { startDaemon } from '../kernel/daemon.ts'
+import { CommandError, type Exec } from '../kernel/exec.ts'
+import type { ExitListener, Runtime, Sandbox, SandboxExit, SandboxSpec } from './runtime.ts'
+
+export interface ConmonOptions {
+  readonly exec: Exec
+  /** Where sandboxes' state and exit records lie; gone with the world, unlike the folders. */
+  readonly runDir: string
+  /** Where the machines' folders lie. */
+  readonly machinesDir: string
+  readonly userNamespace: boolean
+  readonly onExit: ExitListener
+  /** Ends the watching. Sandboxes live on. */
+  readonly signal: AbortSignal
+  readonly clock?: Clock
+}
+
+export const RUNTIME_TIMEOUT_MS = 15_000
+/** Between looks for exits that the file watch missed, and for supervisors that died. */
+export const SWEEP_MS = 2_000
+/** A supervisor whose process has ended writes its record within this time. */
+const EXIT_RECORD_MS = 2_000
+const EXIT_POLL_MS = 5
+/** Past this conmon starts the log anew by itself: the bound while no agent rotates it. */
+const LOG_BYTES_UNATTENDED = 64 * 1024 * 1024
+/** What a killed process has; stands in where the true status is lost. */
+const CODE_KILLED = 137
+
+interface Conmon {
+  readonly options: ConmonOptions
+  readonly clock: Clock
+  readonly runc: readonly string[]
+  readonly conmonPath: string
+  readonly exits: string
+  /** Machines with a sandbox that runs under a supervisor, as far as this process knows. */
+  readonly supervised: Set<string>
+  /** Serial of the watch's reads, so that one record is told once. */
+  readonly told: Set<string>
+}
+
+/** The real runtime: runc makes sandboxes, one conmon for each keeps its log and exit status. */
+export async function createConmonRuntime(options: ConmonOptions): Promise<Runtime> {
+  const { exec, runDir, userNamespace } = options
+  const exits = join(runDir, 'exits')
+  await mkdir(exits, { recursive: true, mode: 0o700 })
+  await mkdir(join(runDir, 'runc'), { recursive: true, mode: 0o700 })
+  const runc = [
+    findCommand('runc'),
+    '--root',
+    join(runDir, 'runc'),
+    `--rootless=${String(userNamespace)}`,
+  ]
+  const conmon: Conmon = {
+    options,
+    clock: options.clock ?? systemClock,
+    runc,
+    conmonPath: findCommand('conmon'),
+    exits,
+    supervised: new Set(),
+    told: new Set(),
+  }
+  watchExits(conmon)
+  const run = (args: readonly string[]) =>
+    exec.run([...runc, ...args], { timeoutMs: RUNTIME_TIMEOUT_MS })
+  return {
+    list: () => list(conmon, run),
+    create: (spec) => create(conmon, run, spec),
+    start: async (id) => void (await run(['start', id])),
+    kill: (id, signal) => kill(run, id, signal),
+    delete: (id) => remove(conmon, run, id),
+  }
+}
+
+type Run = (args: readonly string[]) => Promise<string>
+
+const SYSTEM_PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
+
+/** conmon wants its runtime by absolute path, and an ordinary user's PATH lacks the sbin folders. */
+export function findCommand(name: string): string {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), ...SYSTEM_PATH]
+  const found = folders.map((folder) => join(folder, name)).find((path) => existsSync(path))
+  if (found) return found
+  throw new FairwayError('missing_command', `${name} is not installed: apt-get install ${name}`)
+}
+
+const supervisorFile = (c: Conmon, id: string, name: string): string =>
+  join(c.options.machinesDir, id, 'conmon', name)
+
+async function create(c: Conmon, run: Run, { id, folder }: SandboxSpec): Promise<void> {
+  if (existsSync(join(c.options.runDir, 'runc', id))) await remove(c, run, id)
+  await forgetExit(c, id)
+  const own = join(folder, 'conmon')
+  await mkdir(own, { recursive: true, mode: 0o700 })
+  const argv = conmonArgv(c, id, folder)
+  const line = await startDaemon(argv, {
+    timeoutMs: RUNTIME_TIMEOUT_MS,
+    cwd: own,
+    syncVariable: '_OCI_SYNCPIPE',
+  })
+  const answer = JSON.parse(line) as { data?: number; pid?: number; message?: string }
+  const pid = answer.data ?? answer.pid ?? -1
+  if (pid > 0) {
+    c.supervised.add(id)
+    return
+  }
+  const reason = (answer.message ?? '').trim() || `the runtime answered ${pid}`
+  throw new CommandError([c.runc[0]!, 'create', id], pid, reason)
+}
+
+function conmonArgv(c: Conmon, id: string, folder: string): string[] {
+  const [runcPath, ...runcArgs] = c.runc
+  return [
+    ...[c.conmonPath, '--api-version', '1', '--cid', id, '--cuuid', id, '--name', id],
+    ...['--runtime', runcPath!, ...runcArgs.flatMap((arg) => ['--runtime-arg', arg])],
+    ...['--bundle', join(folder, 'bundle')],
+    ...['--container-pidfile', join(folder, 'conmon', 'pid')],
+    ...['--conmon-pidfile', join(folder, 'conmon', 'conmon.pid')],
+    ...['--persist-dir', join(folder, 'conmon'), '--exit-dir', c.exits],
+    ...['--log-path', `k8s-file:${join(folder, 'log', 'app.log')}`],
+    ...['--log-size-max', String(LOG_BYTES_UNATTENDED), '--log-level', 'error'],
+    // An attach socket in the bundle, wherever that lies; no fsync at every exit; no keyring each.
+    ...['--full-attach', '--no-sync-log', '--no-new-keyring'],
+  ]
+}
+
+async function kill(run: Run, id: string, signal: string): Promise<void> {
+  try {
+    await run(['kill', id, signal])
+  } catch (error) {
+    // It ended by itself meanwhile: its exit record says how.
+    if (!/not running|already finished|does not exist|no such process/i.test(String(error)))
+      throw error
+  }
+}
+
+async function remove(c: Conmon, run: Run, id: string): Promise<void> {
+  if (existsSync(join(c.options.runDir, 'runc', id))) {
+    const ended = existsSync(join(c.exits, id))
+    await run(['delete', ...(ended ? [] : ['--force']), id])
+    if (!ended) await exitRecorded(c, id)
+  }
+  c.supervised.delete(id)
+  await forgetExit(c, id)
+}
+
+/** Waits, so that the record of a run that was taken away is not read as the next one's. */
+async function exitRecorded(c: Conmon, id: string): Promise<void> {
+  const until = c.clock.now() + EXIT_RECORD_MS
+  while (supervisorAlive(c, id) && c.clock.now() < until) await c.clock.sleep(EXIT_POLL_MS)
+}
+
+async function forgetExit(c: Conmon, id: string): Promise<void> {
+  c.told.delete(id)
+  await Promise.all([
+    rm(join(c.exits, id), { force: true }),
+    rm(supervisorFile(c, id, 'exit'), { force: true }),
+    rm(supervisorFile(c, id, 'oom'), { force: true }),
+  ])
+}
+
+async function list(c: Conmon, run: Run): Promise<ReadonlyMap<string, Sandbox>> {
+  const text = await run(['list', '--format', 'json'])
+  const rows = (JSON.parse(text) ?? []) as { id: string; pid: number; status: string }[]
+  const found = new Map<string, Sandbox>()
+  for (const { id, pid, status } of rows) {
+    // First the supervisor, then its record: it writes before it ends.
+    const alive = supervisorAlive(c, id)
+    const exit = await readExit(c, id)
+    const runs = status === 'running' || status === 'paused' || status === 'created'
+    if (runs && !exit && alive) c.supervised.add(id)
+    const state =
+      !runs || exit ? 'stopped' : !alive ? 'lost' : status === 'created' ? status : 'running'
+    found.set(id, { state, pid: runs ? pid : 0, exit })
+  }
+  return found
+}
+
+/** Whether the pid in the supervisor's file is still that supervisor, and not a stranger. */
+function supervisorAlive(c: Conmon, id: string): boolean {
+  try {
+    const pid = Number(readFileSync(supervisorFile(c, id, 'conmon.pid'), 'utf8'))
+    const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    return argv[0] === c.conmonPath && argv.includes(id)
+  } catch {
+    return false
+  }
+}
+
+async function readExit(c: Conmon, id: string): Promise<SandboxExit | null> {
+  try {
+    const path = join(c.exits, id)
+    const [text, { mtimeMs }] = await Promise.all([readFile(path, 'utf8'), stat(path)])
+    if (!/^\d+$/.test(text.trim())) return null
+    const oomKilled = existsSync(supervisorFile(c, id, 'oom'))
+    return { code: Number(text), oomKilled, atMs: Math.round(mtimeMs) }
+  } catch {
+    return null
+  }
+}
+
+function watchExits(c: Conmon): void {
+  const { signal, onExit } = c.options
+  const tell = async (id: string) => {
+    if (!c.supervised.has(id) || c.told.has(id)) return
+    const exit = await readExit(c, id)
+    if (!exit || c.told.has(id) || signal.aborted) return
+    c.told.add(id)
+    c.supervised.delete(id)
+    onExit(id, exit)
+  }
+  const watcher = watch(c.exits, { signal }, (_event, name) => {
+    if (name) void tell(name)
+  })
+  watcher.on('error', () => {}) // The sweep goes on without it.
+  const sweep = async () => {
+    for (const id of await readdir(c.exits).catch(() => [])) await tell(id)
+    for (const id of [...c.supervised]) {
+      if (supervisorAlive(c, id)) continue
+      await tell(id)
+      if (!c.supervised.delete(id)) continue
+      onExit(id, { code: CODE_KILLED, oomKilled: false, atMs: c.clock.now() })
+    }
+  }
+  void (async () => {
+    while (!signal.aborted) {
+      await c.clock.sleep(SWEEP_MS, signal).catch(() => {})
+      if (!signal.aborted) await sweep()
+    }
+  })()
+}

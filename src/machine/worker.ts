@@ -1,0 +1,455 @@
+import { rm } from 'node:fs/promises'
+import type { Clock } from '../base/clock.ts'
+import { backoffMs, isoTime } from '../base/clock.ts'
+import { FairwayError, messageOf } from '../base/errors.ts'
+import type { Logger } from '../base/log.ts'
+import type { CheckStatus, Machine, MachineEvent, MachineState } from '../model/resources.ts'
+import type { LogLine, MachineReport } from '../model/wire.ts'
+import { exitedEvent, machineEvent, signalOfCode } from './events.ts'
+import { nextStep, type Step } from './plan.ts'
+import { type MachineRecord, withEvents, writeRecord } from './record.ts'
+import { planRestart, restartPolicy, retriesMax } from './restart.ts'
+import type { Runtime, Sandbox, SandboxExit } from './runtime.ts'
+import { signalOf } from './signals.ts'
+import { Wake } from './wake.ts'
+
+/** What a worker needs of its host; one for all workers. */
+export interface WorkerHost {
+  readonly runtime: Runtime
+  readonly clock: Clock
+  readonly random: () => number
+  readonly log: Logger
+  /** The folder of a machine. */
+  folder(id: string): string
+  /**
+   * Everything before the sandbox: launch specification, artifact, network, bundle; answers the
+   * record with its stamp. Takes its turn among the starts of the host.
+   */
+  prepare(machine: Machine, record: MachineRecord): Promise<MachineRecord>
+  /** Repairs the network of a machine that runs. */
+  attach(machine: Machine): Promise<unknown>
+  /** Takes the machine's network away. */
+  detach(id: string): Promise<void>
+  /** Runs `task` when the host has room for one more start. */
+  startSlot<T>(task: () => Promise<T>): Promise<T>
+  /** The program runs: its checks begin. `stopped` ends them. */
+  started(machine: Machine): void
+  stopped(id: string): void
+  checks(id: string): WorkerChecks
+  report(report: MachineReport): void
+  line(line: Pick<LogLine, 'app' | 'machine' | 'level' | 'message'>): void
+  forgotten(id: string): void
+}
+
+export interface WorkerChecks {
+  readonly statuses: readonly CheckStatus[]
+  /** By index of `config.services`. */
+  readonly services: MachineReport['services']
+}
+
+/** A sandbox that cannot be made is tried so often, then the machine has failed. */
+export const START_FAILURES_MAX = 3
+const START_BACKOFF = { firstMs: 200, maxMs: 5_000 }
+/** A killed process that is still there after this is the kernel's; the worker tries again. */
+const KILL_TIMEOUT_MS = 10_000
+const STEP_BACKOFF = { firstMs: 500, maxMs: 10_000 }
+const CODE_UNKNOWN = 137
+
+/**
+ * Brings one machine to what is wanted of it, one step at a time, and keeps it there. Nothing else
+ * touches the machine's sandbox, network or record.
+ */
+export class MachineWorker {
+  readonly id: string
+  readonly #host: WorkerHost
+  readonly #wake: Wake
+  #record: MachineRecord
+  /** Undefined until the whole desired state has been told once: then the machine is left alone. */
+  #target: Machine | null | undefined
+  #exit: SandboxExit | null = null
+  #startFailures = 0
+  #stepFailures = 0
+  #closed = false
+  /** Ids of events that were reported. */
+  #reported: ReadonlySet<string> = new Set()
+  #done: Promise<void> = Promise.resolve()
+
+  constructor(host: WorkerHost, record: MachineRecord) {
+    this.id = record.machine.id
+    this.#host = host
+    this.#record = record
+    this.#wake = new Wake(host.clock)
+  }
+
+  get record(): MachineRecord {
+    return this.#record
+  }
+
+  get app(): string {
+    return (this.#target ?? this.#record.machine).app
+  }
+
+  /** The newest desired state; null when the control plane does not know the machine. */
+  update(target: Machine | null): void {
+    if (target && this.#target && target.generation < this.#target.generation) return
+    if (target && target.generation !== this.#target?.generation) this.#startFailures = 0
+    this.#target = target
+    this.#wake.now()
+  }
+
+  exited(exit: SandboxExit): void {
+    if (!this.#record.run || this.#exit) return
+    this.#exit = exit
+    this.#wake.now()
+  }
+
+  run(): void {
+    this.#done = this.#loop()
+  }
+
+  /** Lets the step in progress end (a stop is cut short; the next agent goes on with it). */
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#wake.now()
+    await this.#done
+  }
+
+  /** Takes over what runs, or notes what ended, while no agent was here. */
+  async adopt(sandbox: Sandbox | undefined): Promise<void> {
+    const { run } = this.#record
+    if (!run) {
+      if (sandbox) await this.#host.runtime.delete(this.id)
+    } else if (sandbox?.state === 'running') {
+      await this.#adoptRunning()
+    } else if (sandbox?.exit) {
+      this.#exit = sandbox.exit
+    } else {
+      if (sandbox) await this.#host.runtime.delete(this.id)
+      await this.#adoptLost(sandbox?.state === 'lost')
+    }
+    this.report()
+  }
+
+  async #adoptRunning(): Promise<void> {
+    const { run, state } = this.#record
+    const nowMs = this.#host.clock.now()
+    if (run!.startedAtMs === null) {
+      await this.#save(
+        { run: { ...run!, startedAtMs: nowMs }, state: 'started', retry: null },
+        machineEvent(nowMs, 'start', 'started', 'flyd'),
+      )
+    } else if (state !== 'started' && !run!.stopRequested) {
+      await this.#save({ state: 'started' })
+    }
+    // The host's firewall may have been made anew meanwhile.
+    await this.#host.attach(this.#record.machine).catch((error) => {
+      this.#host.log.error({ machine: this.id, error: messageOf(error) }, 'network not repaired')
+    })
+    this.#host.started(this.#record.machine)
+  }
+
+  /** It ran, and is gone without a trace: its host was restarted, or its supervisor killed. */
+  async #adoptLost(supervisorLost: boolean): Promise<void> {
+    const { run, machine, generation } = this.#record
+    const nowMs = this.#host.clock.now()
+    const wasAsked = run!.stopRequested || restartPolicy(machine.config) === 'no'
+    if (wasAsked || supervisorLost) {
+      this.#exit = { code: CODE_UNKNOWN, oomKilled: false, atMs: nowMs }
+      return
+    }
+    this.#line('warn', 'Machine was lost with its host and starts again')
+    await this.#save(
+      { run: null, state: 'starting', retry: { atMs: nowMs, generation }, restarts: 0 },
+      machineEvent(nowMs, 'restart', 'starting', 'flyd'),
+    )
+  }
+
+  report(gone = this.#record.state === 'destroyed'): void {
+    const { machine, generation, state, events } = this.#record
+    const { statuses, services } = this.#host.checks(this.id)
+    this.#host.report({
+      machine: this.id,
+      app: machine.app,
+      instanceId: machine.instanceId,
+      generation,
+      state,
+      checks: statuses,
+      services,
+      events: events.filter(({ id }) => !this.#reported.has(id)),
+      gone,
+    })
+    this.#reported = new Set(events.map(({ id }) => id))
+  }
+
+  async #loop(): Promise<void> {
+    while (!this.#closed) {
+      try {
+        if (!(await this.#turn())) return
+        this.#stepFailures = 0
+      } catch (error) {
+        this.#host.log.error({ machine: this.id, error: messageOf(error) }, 'machine step failed')
+        const { random } = this.#host
+        await this.#wake.sleep(backoffMs(this.#stepFailures++, random, STEP_BACKOFF))
+      }
+    }
+  }
+
+  /** One step. False when the machine is forgotten. */
+  async #turn(): Promise<boolean> {
+    if (this.#exit) {
+      await this.#handleExit(this.#exit)
+      return true
+    }
+    const step = this.#next()
+    if (step.do === 'forget') {
+      await rm(this.#host.folder(this.id), { recursive: true, force: true })
+      this.#host.forgotten(this.id)
+      return false
+    }
+    await this.#perform(step)
+    return true
+  }
+
+  #next(): Step {
+    const nowMs = this.#host.clock.now()
+    if (this.#target !== undefined) return nextStep(this.#record, this.#target, nowMs)
+    return nextStep(this.#record, restingTarget(this.#record), nowMs)
+  }
+
+  async #perform(step: Exclude<Step, { do: 'forget' }>): Promise<void> {
+    switch (step.do) {
+      case 'idle':
+        return this.#wake.wait()
+      case 'wait':
+        return this.#wake.sleep(step.untilMs - this.#host.clock.now())
+      case 'stop':
+        return this.#stop(step)
+      case 'start':
+        return this.#start()
+      case 'signal':
+        await this.#host.runtime.kill(this.id, step.signal)
+        return this.#rest('started')
+      case 'destroy':
+        return this.#destroy()
+      case 'rest':
+        return this.#rest(step.state)
+    }
+  }
+
+  /** Writes what has become of the machine before anybody hears of it. */
+  async #save(change: Partial<MachineRecord>, ...events: MachineEvent[]): Promise<void> {
+    this.#record = withEvents({ ...this.#record, ...change }, events)
+    await writeRecord(this.#host.folder(this.id), this.#record)
+  }
+
+  async #rest(state: MachineState): Promise<void> {
+    const target = this.#target!
+    const fresh = this.#newInstance(target!)
+    await this.#save(
+      { machine: target!, generation: target!.generation, state, stoppedFor: null, retry: null },
+      ...fresh,
+    )
+    this.report()
+  }
+
+  /** The `launch` event of an instance that was not seen before. */
+  #newInstance(target: Machine): MachineEvent[] {
+    const { machine, generation, events } = this.#record
+    const seen = generation >= 0 || events.length > 0
+    if (seen && machine.instanceId === target.instanceId) return []
+    return [machineEvent(this.#host.clock.now(), 'launch', 'created', 'user')]
+  }
+
+  async #start(): Promise<void> {
+    const { clock } = this.#host
+    const pending = this.#target && this.#target.generation > this.#record.generation
+    const machine = pending ? this.#target! : this.#record.machine
+    const restarts = pending ? 0 : this.#record.restarts
+    const events = this.#newInstance(machine)
+    const again = !pending || this.#record.stoppedFor === machine.generation
+    await this.#save({ machine, state: again ? 'restarting' : 'starting', restarts }, ...events)
+    this.report()
+    try {
+      const beganMs = clock.now()
+      await this.#host.startSlot(() => this.#launch(machine))
+      const nowMs = clock.now()
+      this.#startFailures = 0
+      await this.#save(
+        {
+          run: { ...this.#record.run!, startedAtMs: nowMs },
+          state: 'started',
+          generation: machine.generation,
+          stoppedFor: null,
+          retry: null,
+        },
+        machineEvent(nowMs, 'start', 'started', 'flyd'),
+      )
+      this.#line('info', `Machine started in ${nowMs - beganMs}ms`)
+      this.#host.started(machine)
+      this.report()
+    } catch (error) {
+      await this.#startFailed(machine, error)
+    }
+  }
+
+  async #launch(machine: Machine): Promise<void> {
+    const { runtime } = this.#host
+    this.#record = await this.#host.prepare(machine, this.#record)
+    const run = { instanceId: machine.instanceId, startedAtMs: null, stopRequested: false }
+    await this.#save({ run })
+    await runtime.create({ id: this.id, folder: this.#host.folder(this.id) })
+    await runtime.start(this.id)
+  }
+
+  async #startFailed(machine: Machine, error: unknown): Promise<void> {
+    const { clock, random, runtime } = this.#host
+    const message = messageOf(error)
+    const made = this.#record.run !== null
+    if (made) await runtime.delete(this.id)
+    this.#exit = null
+    const attempt = this.#startFailures++
+    const final = isFinal(error) || (made && attempt + 1 >= START_FAILURES_MAX)
+    const nowMs = clock.now()
+    if (attempt === 0 || final) this.#line('error', `Machine could not start: ${message}`)
+    this.#host.log.warn({ machine: this.id, attempt, final, error: message }, 'start failed')
+    const change = final
+      ? { state: 'failed' as const, generation: machine.generation, stoppedFor: null, retry: null }
+      : {
+          retry: {
+            atMs: nowMs + Math.round(backoffMs(attempt, random, START_BACKOFF)),
+            generation: machine.generation,
+          },
+        }
+    const failed = machineEvent(nowMs, 'start', 'failed', 'flyd', { error: message })
+    await this.#save({ run: null, ...change }, ...(final ? [failed] : []))
+    this.report()
+  }
+
+  async #stop(step: Extract<Step, { do: 'stop' }>): Promise<void> {
+    const { runtime, clock } = this.#host
+    const run = this.#record.run!
+    const state = STOPPING_STATE[step.why]
+    if (this.#record.state !== state || !run.stopRequested) {
+      await this.#save({ state, run: { ...run, stopRequested: true } }, ...this.#stopEvents(step))
+      this.#line('info', `Sending signal ${step.signal} to main child process`)
+      this.report()
+    }
+    if (run.startedAtMs === null) {
+      await runtime.delete(this.id)
+      return this.#save({ run: null })
+    }
+    await runtime.kill(this.id, step.signal)
+    let killed = step.signal === 'SIGKILL'
+    let untilMs = clock.now() + (killed ? KILL_TIMEOUT_MS : step.timeoutMs)
+    while (!this.#exit && !this.#closed) {
+      await this.#wake.sleep(untilMs - clock.now())
+      if (this.#exit || this.#closed) break
+      const next = this.#next()
+      const hurry = next.do === 'stop' && next.signal === 'SIGKILL'
+      if (!hurry && clock.now() < untilMs) continue
+      if (killed && clock.now() >= untilMs)
+        throw new FairwayError('machine_stuck', `machine ${this.id} did not end by SIGKILL`)
+      if (!killed) {
+        await runtime.kill(this.id, 'SIGKILL')
+        untilMs = clock.now() + KILL_TIMEOUT_MS
+      }
+      killed = true
+    }
+  }
+
+  #stopEvents(step: Extract<Step, { do: 'stop' }>): MachineEvent[] {
+    const nowMs = this.#host.clock.now()
+    if (step.why === 'restart') return [machineEvent(nowMs, 'restart', 'restarting', 'user')]
+    if (step.why === 'replace') return [machineEvent(nowMs, 'update', 'replacing', 'user')]
+    if (step.why === 'stop') return [machineEvent(nowMs, 'stop', 'stopping', 'user')]
+    return []
+  }
+
+  async #handleExit(exit: SandboxExit): Promise<void> {
+    const { clock, random, runtime } = this.#host
+    const { run, machine, restarts: before, generation } = this.#record
+    const requested = run!.stopRequested
+    const forMs = exit.atMs - (run!.startedAtMs ?? exit.atMs)
+    const plan = requested
+      ? { restarts: before, delayMs: null, exhausted: false }
+      : planRestart(machine.config, exit, { forMs, restarts: before }, random)
+    const restarting = plan.delayMs !== null
+    this.#host.stopped(this.id)
+    this.#exitLines(exit, plan.delayMs, plan.exhausted)
+    const nowMs = clock.now()
+    const exited = exitedEvent(exit, { requested, restarting, restarts: plan.restarts })
+    const acting = this.#target && this.#target.generation > generation
+    await this.#save(
+      {
+        run: null,
+        state: requested ? this.#record.state : restarting ? 'restarting' : 'stopped',
+        restarts: plan.restarts,
+        retry: restarting ? { atMs: nowMs + plan.delayMs!, generation } : null,
+        stoppedFor: requested && acting ? this.#target!.generation : this.#record.stoppedFor,
+      },
+      exited,
+      ...(restarting ? [machineEvent(nowMs, 'restart', 'starting', 'flyd')] : []),
+    )
+    this.#exit = null
+    this.report()
+    await runtime.delete(this.id)
+  }
+
+  #exitLines(exit: SandboxExit, delayMs: number | null, exhausted: boolean): void {
+    const signal = signalOfCode(exit.code)
+    const how = signal < 0 ? `normally with code: ${exit.code}` : `with signal ${signalOf(signal)}`
+    this.#line(exit.code === 0 ? 'info' : 'warn', `Main child exited ${how}`)
+    if (exit.oomKilled) this.#line('error', 'Out of memory: the kernel killed the process')
+    if (exhausted) {
+      const max = retriesMax(this.#record.machine.config)
+      this.#line('error', `Machine has reached its max restart count of ${max}`)
+    }
+    if (delayMs !== null) this.#line('info', `Machine restarts in ${delayMs}ms`)
+  }
+
+  async #destroy(): Promise<void> {
+    const { runtime, clock } = this.#host
+    this.#host.stopped(this.id)
+    await runtime.delete(this.id) // A sandbox that no record speaks of.
+    await this.#host.detach(this.id)
+    const target = this.#target
+    await this.#save(
+      {
+        state: 'destroyed',
+        generation: target?.generation ?? this.#record.generation,
+        retry: null,
+        ...(target ? { machine: target } : {}),
+      },
+      ...(target ? this.#newInstance(target) : []),
+      machineEvent(clock.now(), 'destroy', 'destroyed', target ? 'user' : 'flyd'),
+    )
+    this.#line('info', `Machine destroyed at ${isoTime(clock.now())}`)
+    this.report()
+  }
+
+  #line(level: LogLine['level'], message: string): void {
+    this.#host.line({ app: this.app, machine: this.id, level, message })
+  }
+}
+
+const STOPPING_STATE = {
+  stop: 'stopping',
+  restart: 'restarting',
+  replace: 'replacing',
+  destroy: 'destroying',
+} as const
+
+/** Before the desired state is known a machine only goes on as it last was asked to. */
+const restingTarget = (record: MachineRecord): Machine => ({
+  ...record.machine,
+  generation: Math.min(record.machine.generation, record.generation),
+  desired: record.machine.desired === 'destroyed' ? 'stopped' : record.machine.desired,
+})
+
+/** An error that another attempt would meet again: the request's own fault (4xx), or the bundle's. */
+function isFinal(error: unknown): boolean {
+  if (error instanceof FairwayError) return error.status >= 400 && error.status < 500
+  return /executable file not found|permission denied.*exec|exec.*permission denied|no such file or directory.*exec/i.test(
+    messageOf(error),
+  )
+}

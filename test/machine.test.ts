@@ -1,0 +1,370 @@
+/**
+ * Machines for real: runc and conmon in a private world, as root and as an ordinary user. Outside
+ * this file only starts itself again inside such a world; there it holds the tests.
+ */
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { create as pack } from 'tar'
+import { ulid } from '../src/base/ids.ts'
+import { removeCgroups } from '../src/machine/cgroups.ts'
+import { MachineConfig } from '../src/model/machine-config.ts'
+import type { Machine } from '../src/model/resources.ts'
+import type { LogLine, MachineReport } from '../src/model/wire.ts'
+import type { AgentSettings, FromAgent, ToAgent } from './support/machine-agent.ts'
+
+const WORLD = 'FAIRWAY_TEST_MACHINE_WORLD'
+const CGROUP = `/fairway-test-${process.pid}`
+const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
+const WAIT_MS = 15_000
+
+if (process.env[WORLD]) inside()
+else outside()
+
+function outside(): void {
+  const isRoot = process.getuid?.() === 0
+  const world = ['unshare', '--mount', '--net', '--pid', '--fork', '--kill-child', '--mount-proc']
+  test('machines, as root', { skip: !isRoot && 'needs root' }, () => runInside(world))
+  test('machines, as an ordinary user', () => {
+    const user = [...world, '--user', '--map-root-user']
+    return runInside(isRoot ? ['runuser', '-u', 'nobody', '--', ...user] : user)
+  })
+}
+
+async function runInside(world: readonly string[]): Promise<void> {
+  const state = await mkdtemp(join(tmpdir(), 'fairway-machine-'))
+  spawnSync('chmod', ['0777', state])
+  const env: NodeJS.ProcessEnv = { ...process.env, [WORLD]: state, HOME: state }
+  delete env.NODE_TEST_CONTEXT
+  const script = 'mount -t tmpfs none /run && mkdir -p /run/netns && exec "$@"'
+  const [command, ...args] = [...world, 'sh', '-c', script, 'sh', ...NODE, import.meta.filename]
+  const child = spawn(command!, args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+    })
+  const [code] = (await once(child, 'close')) as [number | null]
+  spawnSync('rm', ['-rf', state])
+  assert.equal(code, 0, output)
+  for (const line of output.match(/^.*timing: .*$/gm) ?? []) console.log(line)
+}
+
+class Agent {
+  readonly reports: { report: MachineReport; atMs: number }[] = []
+  readonly #child: ChildProcess
+  #lines: LogLine[] | undefined
+  #processes: unknown
+
+  constructor(settings: AgentSettings) {
+    const script = join(import.meta.dirname, 'support', 'machine-agent.ts')
+    this.#child = fork(script, [JSON.stringify(settings)], { execArgv: NODE.slice(1) })
+    this.#child.on('message', (message: FromAgent) => {
+      if (message.t === 'report') this.reports.push(message)
+      if (message.t === 'logs') this.#lines = [...message.lines]
+      if (message.t === 'ps') this.#processes = message.processes
+    })
+  }
+
+  async ready(): Promise<this> {
+    await once(this.#child, 'message')
+    return this
+  }
+
+  send(message: ToAgent): void {
+    this.#child.send(message)
+  }
+
+  /** The first report of the machine that is so. */
+  async until(id: string, is: (report: MachineReport) => boolean): Promise<MachineReport> {
+    const deadline = Date.now() + WAIT_MS
+    for (;;) {
+      const found = this.reports.find(({ report }) => report.machine === id && is(report))
+      if (found) return found.report
+      if (Date.now() > deadline)
+        assert.fail(`no such report of ${id}: ${JSON.stringify(this.reports.slice(-6), null, 1)}`)
+      await delay(5)
+    }
+  }
+
+  async logs(tail = 100): Promise<LogLine[]> {
+    this.#lines = undefined
+    this.send({ t: 'logs', app: 'web', tail })
+    while (!this.#lines) await delay(5)
+    return this.#lines
+  }
+
+  async ps(machine: string): Promise<{ command: string; pid: number }[]> {
+    this.#processes = undefined
+    this.send({ t: 'ps', machine })
+    while (!this.#processes) await delay(5)
+    return this.#processes as { command: string; pid: number }[]
+  }
+
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL')
+    await once(this.#child, 'exit')
+  }
+}
+
+const SERVER = `
+import http from 'node:http'
+import dns from 'node:dns/promises'
+import fs from 'node:fs'
+process.on('SIGTERM', () => { console.log('asked to stop'); process.exit(7) })
+const { address } = await dns.lookup('fly-local-6pn')
+http.createServer((q, s) => {
+  if (q.url === '/exit') { s.end('bye'); setTimeout(() => process.exit(3), 20); return }
+  s.end(JSON.stringify({ env: process.env, uid: process.getuid(), six: address, argv: process.argv,
+    status: fs.readFileSync('/proc/self/status', 'utf8'), etc: fs.readdirSync('/etc') }))
+}).listen(80, () => console.log('listening on ' + process.env.FLY_MACHINE_ID))
+`
+
+function inside(): void {
+  const state = process.env[WORLD]!
+  const settings = (name: string): AgentSettings => ({
+    stateDir: join(state, name, 'state'),
+    runDir: join('/run', name),
+    archive: join(state, 'app.tar.gz'),
+    cgroupRoot: CGROUP,
+  })
+  let next = 1
+  const machine = (config: object, change: Partial<Machine> = {}): Machine => {
+    const slot = next++
+    return {
+      ...{ id: `${slot}`.padStart(14, 'a'), name: 'm', app: 'web', org: 'personal', networkId: 1 },
+      ...{
+        host: 'iad1',
+        region: 'iad',
+        v4: `172.16.0.${2 * slot}`,
+        v6: `fdaa:0:1:a7b:1:0:${slot}:2`,
+      },
+      config: MachineConfig.parse({ image: 'web:1', ...config }),
+      ...{ instanceId: ulid(Date.now()), desired: 'started', generation: 1, action: null },
+      ...{ cordoned: false, secretsVersion: 1, createdAt: '', updatedAt: '' },
+      ...change,
+    }
+  }
+  const sh = (script: string) => ({ init: { exec: ['/bin/sh', '-c', script] } })
+
+  before(async () => {
+    const app = join(state, 'app')
+    await mkdir(app)
+    await writeFile(join(app, 'server.mjs'), SERVER)
+    await writeFile(join(app, 'index.html'), 'hello from python\n')
+    await writeFile(
+      join(app, 'nginx.conf'),
+      'events {} pid /tmp/n.pid; daemon off; http { server { listen 81; location / { return 200 "nginx\\n"; } } }',
+    )
+    await pack({ gzip: true, cwd: app, file: join(state, 'app.tar.gz') }, ['.'])
+  })
+  after(() => removeCgroups(CGROUP))
+
+  test('a server starts in its sandbox, is checked, survives its agent and stops', async () => {
+    const server = machine({
+      init: { cmd: ['node', 'server.mjs'] },
+      env: { COLOUR: 'red', PASSWORD: 'overridden' },
+      metadata: { fly_process_group: 'web' },
+      services: [{ internal_port: 80, checks: [{ type: 'http', path: '/', interval: '1s' }] }],
+    })
+    const first = await new Agent(settings('a')).ready()
+    first.send({ t: 'apply', machines: [server] })
+    const started = await first.until(server.id, ({ state }) => state === 'started')
+    assert.equal(started.generation, 1)
+    assert.equal(started.services[0]?.healthy, false, 'unhealthy until its first pass')
+    await first.until(server.id, ({ services }) => services[0]?.healthy === true)
+    const answer = (await (await fetch(`http://${server.v4}/`)).json()) as {
+      env: Record<string, string>
+      uid: number
+      six: string
+      status: string
+      etc: string[]
+    }
+    assert.equal(answer.six, server.v6, 'fly-local-6pn')
+    assert.equal(answer.env.FLY_APP_NAME, 'web')
+    assert.equal(answer.env.FLY_MACHINE_ID, server.id)
+    assert.equal(answer.env.FLY_PRIVATE_IP, server.v6)
+    assert.equal(answer.env.COLOUR, 'red')
+    assert.equal(answer.env.PASSWORD, 'hunter2', 'secrets beat env')
+    assert.equal(answer.uid, process.getuid?.() === 0 && isFullMap() ? 100_001 : 0)
+    assert.match(answer.status, /CapEff:\s0000000000000000/)
+    assert.match(answer.status, /CapBnd:\s0000000000000000/)
+    assert.match(answer.status, /NoNewPrivs:\s1/)
+    assert.match(answer.status, /Seccomp:\s2/)
+    assert.match(answer.status, /^Pid:\s1$/m)
+    assert.ok(!answer.etc.includes('shadow'))
+    const [root] = await first.ps(server.id)
+    assert.equal(root?.pid, 1)
+    assert.match(root?.command ?? '', /^node server\.mjs/)
+
+    const folder = join(state, 'a', 'state', 'machines', server.id)
+    assert.equal((await stat(folder)).mode & 0o777, 0o700)
+    assert.equal((await stat(join(folder, 'bundle', 'config.json'))).mode & 0o777, 0o600)
+
+    await first.kill()
+    assert.equal((await fetch(`http://${server.v4}/`)).status, 200, 'it outlives its agent')
+    const second = await new Agent(settings('a')).ready()
+    second.send({ t: 'apply', machines: [server] })
+    const adopted = await second.until(server.id, ({ services }) => services[0]?.healthy === true)
+    assert.equal(adopted.state, 'started')
+    const starts = second.reports.flatMap(({ report }) =>
+      report.events.filter((e) => e.type === 'start'),
+    )
+    assert.equal(starts.length, 1, 'it was not started again')
+
+    const stop = {
+      ...server,
+      desired: 'stopped' as const,
+      generation: 2,
+      action: { signal: 'SIGTERM' },
+    }
+    second.send({ t: 'apply', machines: [stop] })
+    const stopped = await second.until(server.id, ({ state }) => state === 'stopped')
+    assert.equal(stopped.generation, 2)
+    const exit = second.reports
+      .flatMap(({ report }) => report.events)
+      .find(({ type }) => type === 'exit')?.request?.exit_event
+    assert.equal(exit?.exit_code, 7)
+    assert.equal(exit?.requested_stop, true)
+    const lines = (await second.logs()).map(({ message }) => message)
+    assert.ok(lines.includes(`listening on ${server.id}`), lines.join('\n'))
+    assert.ok(lines.includes('asked to stop'))
+
+    second.send({
+      t: 'apply',
+      machines: [{ ...stop, desired: 'destroyed', generation: 3, action: null }],
+    })
+    await second.until(server.id, ({ gone }) => gone)
+    second.send({ t: 'apply', machines: [] })
+    while (existsSync(folder)) await delay(5)
+    assert.deepEqual(await readdir('/run/netns'), [])
+    await second.kill()
+  })
+
+  test('an exit while no agent is there is reported by the next one', async () => {
+    const task = machine({ ...sh('sleep 0.6; exit 4'), restart: { policy: 'no' } })
+    const first = await new Agent(settings('b')).ready()
+    first.send({ t: 'apply', machines: [task] })
+    await first.until(task.id, ({ state }) => state === 'started')
+    await first.kill()
+    await delay(900)
+    const second = await new Agent(settings('b')).ready()
+    const stopped = await second.until(task.id, ({ state }) => state === 'stopped')
+    assert.equal(stopped.events.at(-1)?.request?.exit_event?.exit_code, 4)
+    second.send({ t: 'apply', machines: [] })
+    await second.until(task.id, ({ gone }) => gone)
+    await second.kill()
+  })
+
+  test('a crash restarts the machine, a signal reaches it, SIGKILL follows the time-out', async () => {
+    const crasher = machine({
+      ...sh('echo run; test -e /tmp/x; exit 3'),
+      restart: { max_retries: 2 },
+    })
+    const stubborn = machine({
+      ...sh('trap "echo caught" INT HUP; echo up; while :; do sleep 0.05; done'),
+      stop_config: { timeout: '300ms' },
+    })
+    const agent = await new Agent(settings('c')).ready()
+    agent.send({ t: 'apply', machines: [crasher, stubborn] })
+    const end = await agent.until(crasher.id, ({ state }) => state === 'stopped')
+    assert.equal(end.events.at(-1)?.request?.restart_count, 2)
+    await agent.until(stubborn.id, ({ state }) => state === 'started')
+    while (!(await agent.logs()).some(({ message }) => message === 'up')) await delay(20)
+    const hup = { ...stubborn, generation: 2, action: { signal: 'SIGHUP' } }
+    agent.send({ t: 'apply', machines: [crasher, hup] })
+    await agent.until(stubborn.id, ({ generation }) => generation === 2)
+    while (!(await agent.logs()).some(({ message }) => message === 'caught')) await delay(20)
+    agent.send({
+      t: 'apply',
+      machines: [crasher, { ...stubborn, generation: 3, desired: 'stopped' }],
+    })
+    const stopped = await agent.until(stubborn.id, ({ state }) => state === 'stopped')
+    const exit = agent.reports
+      .flatMap(({ report }) => (report.machine === stubborn.id ? report.events : []))
+      .find(({ type }) => type === 'exit')
+    assert.equal(exit?.request?.exit_event?.signal, 9)
+    assert.equal(stopped.generation, 3)
+    assert.equal((await agent.logs()).filter(({ message }) => message === 'run').length, 3)
+    agent.send({ t: 'apply', machines: [] })
+    await agent.until(stubborn.id, ({ gone }) => gone)
+    await agent.kill()
+  })
+
+  test('a command that is not there fails at once and says why', async () => {
+    const broken = machine({ init: { exec: ['/app/nothing'] } })
+    const agent = await new Agent(settings('d')).ready()
+    agent.send({ t: 'apply', machines: [broken] })
+    await agent.until(broken.id, ({ state }) => state === 'failed')
+    const lines = (await agent.logs()).map(({ message }) => message).join('\n')
+    assert.match(lines, /could not start: .*\/app\/nothing/)
+    agent.send({ t: 'apply', machines: [] })
+    await agent.until(broken.id, ({ gone }) => gone)
+    await agent.kill()
+  })
+
+  test('ordinary servers run as they are', async () => {
+    const servers = [
+      { machine: machine({ init: { cmd: ['python3', '-m', 'http.server', '80'] } }), port: 80 },
+      { machine: machine({ init: { cmd: ['nginx', '-c', '/app/nginx.conf'] } }), port: 81 },
+    ]
+    const agent = await new Agent(settings('e')).ready()
+    agent.send({ t: 'apply', machines: servers.map((server) => server.machine) })
+    for (const { machine: m, port } of servers) {
+      await agent.until(m.id, ({ state }) => state === 'started')
+      const url = `http://${m.v4}:${port}/index.html`
+      const deadline = Date.now() + WAIT_MS
+      let text = ''
+      while (!/python|nginx/.test(text)) {
+        text = await fetch(url).then((r) => r.text(), String)
+        if (Date.now() > deadline) assert.fail(`${text}: ${JSON.stringify(await agent.logs())}`)
+        await delay(20)
+      }
+    }
+    agent.send({ t: 'apply', machines: [] })
+    for (const { machine: m } of servers) await agent.until(m.id, ({ gone }) => gone)
+    await agent.kill()
+  })
+
+  test('start speed', async () => {
+    const agent = await new Agent(settings('f')).ready()
+    const tookMs: number[] = []
+    const running: Machine[] = []
+    for (let i = 0; i < 12; i++) {
+      const m = machine(sh('sleep 100'))
+      running.push(m)
+      const beganMs = Date.now()
+      agent.send({ t: 'apply', machines: running })
+      await agent.until(m.id, ({ state }) => state === 'started')
+      const found = agent.reports.find(
+        ({ report }) => report.machine === m.id && report.state === 'started',
+      )
+      tookMs.push(found!.atMs - beganMs)
+      await delay(50)
+    }
+    tookMs.sort((a, b) => a - b)
+    console.log(`timing: apply to started p50 ${tookMs[6]} ms, fastest ${tookMs[0]} ms`)
+    agent.send({
+      t: 'apply',
+      machines: running.map((m) => ({
+        ...m,
+        desired: 'destroyed',
+        generation: 2,
+        action: { kill: true },
+      })),
+    })
+    for (const { id } of running) await agent.until(id, ({ gone }) => gone)
+    await agent.kill()
+    await rm(join(state, 'f'), { recursive: true })
+  })
+}
+
+function isFullMap(): boolean {
+  return / 4294967295$/m.test(readFileSync('/proc/self/uid_map', 'utf8').trimEnd())
+}
