@@ -1,4 +1,5 @@
 import { FairwayError } from '../base/errors.ts'
+import { withProcfile } from '../model/fly-toml/command.ts'
 import { ipPlan } from '../model/fly-toml/ip-plan.ts'
 import { toMachineConfigs } from '../model/fly-toml/machine-config.ts'
 import { problemText } from '../model/fly-toml/problem.ts'
@@ -40,16 +41,15 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
   }
   const session = given.withApp(given.app)
   const strategy = strategyOf(options.strategy ?? loaded.config.deploy?.strategy)
-  const config = checkedConfig(session, loaded, options)
-  // Read before anything is sent, so that a missing command is known at once.
-  const procfile = procfileOf(loaded.folder)
+  const checked = checkedConfig(session, loaded, options)
+  const config = withProcfile(checked, procfileOf(loaded.folder))
   const convert = (image: string, release?: { id: string; version: number }) =>
     toMachineConfigs(config, {
       image,
       clientVersion: VERSION,
       ...(release && { release }),
-      ...(procfile !== undefined && { procfile }),
     })
+  // Before anything is sent, so that a missing command is known at once.
   convert('unpacked')
   const app = await ensureApp(session)
   const image = await uploadFolder(session, loaded.folder)

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { groupsOf } from '../../model/fly-toml/groups.ts'
 import { toMachineConfigs } from '../../model/fly-toml/machine-config.ts'
 import { AppConfig } from '../../model/fly-toml/schema.ts'
 import type { MachineConfig } from '../../model/machine-config.ts'
@@ -106,15 +107,14 @@ async function templatesFor(
   if (groups.every((group) => templates[group])) return templates
   const release = await currentRelease(session)
   if (!release) throw usage(`${session.app} has no release yet. Run fairway deploy first.`)
-  const parsed = AppConfig.safeParse(release.configDefinition)
+  const config = AppConfig.parse(release.configDefinition ?? {})
+  const missing = groups.find((group) => !templates[group] && !groupsOf(config).includes(group))
+  if (missing !== undefined) {
+    throw usage(`${session.app} has no process group "${missing}". Deploy it in fly.toml first.`)
+  }
   const { id, version, imageRef: image } = release
   const input = { image, release: { id, version }, clientVersion: VERSION }
-  const configs = parsed.success ? toMachineConfigs(parsed.data, input) : {}
-  const missing = groups.filter((group) => !templates[group] && !configs[group])
-  if (missing.length > 0) {
-    throw usage(`${session.app} has no process group "${missing[0]}". Deploy it in fly.toml first.`)
-  }
-  return { ...configs, ...templates }
+  return { ...toMachineConfigs(config, input), ...templates }
 }
 
 async function show(session: Session) {

@@ -18,18 +18,28 @@ export function procfileWeb(text: string): string | undefined {
 const SHELL_SYNTAX = /[$`|&;<>()*?~]/
 
 /**
- * What the machines of a group run: its line of [processes]; else [experimental]; else the Procfile's
- * `web:` line. A folder has no command of its own, so without any of them the deploy cannot work.
+ * The config with the Procfile's `web:` line as its command, where it names none itself. What a shell
+ * must read is given to one.
  */
-export function initOf(config: AppConfig, group: string, procfile: string | undefined): Init {
+export function withProcfile(config: AppConfig, procfile: string | undefined): AppConfig {
+  const { cmd, entrypoint, exec } = config.experimental ?? {}
+  if (procfile === undefined || config.processes || cmd || entrypoint || exec) return config
+  const shell = SHELL_SYNTAX.test(procfile)
+  const line = shell ? ['/bin/sh', '-c', procfile] : [...wordsOf(procfile, 'Procfile web')]
+  return { ...config, experimental: { ...config.experimental, cmd: line } }
+}
+
+/**
+ * What the machines of a group run: its line of [processes], else [experimental]. A folder has no
+ * command of its own, so without any of them the deploy cannot work.
+ */
+export function initOf(config: AppConfig, group: string): Init {
   const { cmd, entrypoint, exec } = config.experimental ?? {}
   const extra = { ...(entrypoint && { entrypoint }), ...(exec && { exec }) }
   const line = config.processes?.[group]
   if (line) return { cmd: wordsOf(line, `processes.${group}`), ...extra }
   if (cmd || entrypoint || exec) return { ...(cmd && { cmd }), ...extra }
-  if (procfile === undefined) throw noCommand(group)
-  if (SHELL_SYNTAX.test(procfile)) return { cmd: ['/bin/sh', '-c', procfile] }
-  return { cmd: wordsOf(procfile, 'Procfile web') }
+  throw noCommand(group)
 }
 
 function wordsOf(line: string, field: string): readonly string[] {

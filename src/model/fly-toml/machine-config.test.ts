@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { procfileWeb } from './command.ts'
+import { procfileWeb, withProcfile } from './command.ts'
 import { ipPlan } from './ip-plan.ts'
 import { type ConversionInput, toMachineConfigs } from './machine-config.ts'
 import { parseFlyToml } from './parse.ts'
@@ -15,8 +15,8 @@ const input: ConversionInput = {
   release: { id: 'r1', version: 3 },
   clientVersion: '0.1.0',
 }
-const configs = (text: string, more: Partial<ConversionInput> = {}) =>
-  toMachineConfigs(parsed(text), { ...input, ...more })
+const configs = (text: string, procfile?: string) =>
+  toMachineConfigs(withProcfile(parsed(text), procfile), input)
 
 test('http_service becomes the first service; force_https is of port 80 alone', () => {
   const { app } = configs(`
@@ -129,11 +129,11 @@ test('sections are of their group; those without one, of the default group', () 
 
 test('where a command comes from', () => {
   assert.throws(() => configs(''), /\[processes\] with app = "node server.js", or a Procfile/)
-  assert.deepEqual(configs('', { procfile: 'node a.js' }).app?.init, { cmd: ['node', 'a.js'] })
-  assert.deepEqual(configs('', { procfile: 'node a.js $PORT' }).app?.init, {
+  assert.deepEqual(configs('', 'node a.js').app?.init, { cmd: ['node', 'a.js'] })
+  assert.deepEqual(configs('', 'node a.js $PORT').app?.init, {
     cmd: ['/bin/sh', '-c', 'node a.js $PORT'],
   })
-  assert.deepEqual(configs('[experimental]\nexec=["x","y"]', { procfile: 'z' }).app?.init, {
+  assert.deepEqual(configs('[experimental]\nexec=["x","y"]', 'z').app?.init, {
     exec: ['x', 'y'],
   })
   assert.equal(procfileWeb('worker: x\nweb:  node a.js \n'), 'node a.js')
@@ -141,9 +141,7 @@ test('where a command comes from', () => {
 })
 
 test('machine_config is merged in first', () => {
-  const { app } = configs(`machine_config = '{"dns":{"skip_registration":true},"image":"no"}'`, {
-    procfile: 'x',
-  })
+  const { app } = configs(`machine_config = '{"dns":{"skip_registration":true},"image":"no"}'`, 'x')
   assert.deepEqual([app?.dns, app?.image], [{ skip_registration: true }, input.image])
 })
 

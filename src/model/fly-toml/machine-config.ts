@@ -15,8 +15,6 @@ export interface ConversionInput {
   /** Reference of the artifact that the machines run. */
   readonly image: string
   readonly release?: { readonly id: string; readonly version: number }
-  /** The `web:` line of the folder's Procfile, used where fly.toml names no command. */
-  readonly procfile?: string
   /** Goes into the metadata, as flyctl writes its own. */
   readonly clientVersion: string
 }
@@ -29,7 +27,7 @@ export function toMachineConfigs(
   return Object.fromEntries(
     groupsOf(config).map((group) => [
       group,
-      machineConfig(config, group, initOf(config, group, input.procfile), input),
+      machineConfig(config, group, initOf(config, group), input),
     ]),
   )
 }
