@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { createReadStream, createWriteStream } from 'node:fs'
 import { chmod, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Readable, Transform } from 'node:stream'
@@ -127,13 +127,11 @@ async function receive(stream: Readable, path: string): Promise<{ digest: string
       done(size > ARTIFACT_BYTES_MAX ? tooLarge() : null, chunk)
     },
   })
-  const file = await open(path, 'wx', 0o600)
-  try {
-    await pipeline(stream, measure, file.createWriteStream({ autoClose: false }))
-    await file.sync()
-  } finally {
-    await file.close()
-  }
+  await pipeline(
+    stream,
+    measure,
+    createWriteStream(path, { flags: 'wx', mode: 0o600, flush: true }),
+  )
   return { digest: hash.digest('hex'), size }
 }
 
