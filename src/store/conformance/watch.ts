@@ -12,6 +12,9 @@ import {
   withStore,
 } from './support.ts'
 
+/** So many that the oldest kept, ten before, is a deletion: the easiest one to lose. */
+const LAST = 62
+
 export const watchCases: Cases = {
   'a watch shows the past and then the present, one batch per revision': withStore(
     async ({ store }) => {
@@ -68,6 +71,18 @@ export const watchCases: Cases = {
       const rest = await watched(store, ['k'], after, 30 - after)
       assert.deepEqual(rest, all.slice(after), `after ${after}`)
     }
+  }),
+
+  'a long past arrives whole, whatever the size of its revisions': withStore(async ({ store }) => {
+    const lease = await store.leases.grant(60_000)
+    const keys = ['a', 'b', 'c']
+    for (let i = 0; i < 400; i++)
+      await store.txn({ then: keys.map((key) => ({ put: `${key}${i}`, value: '', lease })) })
+    await store.leases.revoke(lease)
+    await put(store, 'end')
+    const sizes = (await watched(store, [''], 0, 402)).map(({ events }) => events.length)
+    assert.deepEqual(sizes, [...Array<number>(400).fill(3), 1_200, 1])
+    assert.deepEqual((await watched(store, ['end'], 0, 1)).map(shown), ['402: +end='])
   }),
 
   'an aborted watch ends quietly': withStore(async ({ store }) => {
@@ -153,7 +168,7 @@ export const watchCases: Cases = {
       const { store } = t
       const states: string[] = ['']
       const live = new Set<string>()
-      for (let i = 0; i < 60; i++) {
+      for (let i = 0; i < LAST; i++) {
         const key = `k${i % 3}`
         // Creations and deletions in turn: the latter leave nothing behind once they are compacted.
         if (live.delete(key)) await remove(store, key)
@@ -165,16 +180,16 @@ export const watchCases: Cases = {
       }
       await t.compact()
       let compacted = 0
-      for (let at = 0; at <= 60; at++) {
-        const watch = watched(store, [''], at, 60 - at).catch((error: unknown) => error)
+      for (let at = 0; at <= LAST; at++) {
+        const watch = watched(store, [''], at, LAST - at).catch((error: unknown) => error)
         const range = store.range('', { revision: at }).catch((error: unknown) => error)
         const [seen, state] = [await watch, await range]
         if (seen instanceof CompactedError || state instanceof CompactedError) {
-          assert.ok(at < 50, `revision ${at} must be kept`)
+          assert.ok(at < LAST - 10, `revision ${at} must be kept`)
           compacted++
           continue
         }
-        assert.equal((seen as WatchBatch[]).length, 60 - at, `watch after ${at}`)
+        assert.equal((seen as WatchBatch[]).length, LAST - at, `watch after ${at}`)
         assert.equal(keysOf((state as RangeResult).kvs).join(), states[at], `range at ${at}`)
       }
       assert.ok(compacted > 0)

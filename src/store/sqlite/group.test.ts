@@ -96,6 +96,13 @@ test('compaction keeps history near what is retained, in bounded steps', (t) => 
   assert.equal(engine.compactRevision, 900)
   assert.equal(engine.range('', 10, { revision: 900 }).kvs.length, 7)
 
+  for (let i = 0; i < 200; i++)
+    group.run([put(i, 'k0'), txnRequest(i, { then: [{ delete: `gone${i}` }] })])
+  for (let i = 0; i < 100; i++)
+    group.run([put(1, 'gone'), txnRequest(2, { then: [{ delete: 'gone' }] })])
+  for (let i = 0; i < 100; i++) group.run([put(i, 'k0')])
+  assert.equal(rows(), 107, 'deletions leave nothing')
+
   // A store that retained more before has a backlog, which commits work off little by little.
   const smaller = { engine: new Engine(reopened(db), { retain: 1, now: 0 }) }
   const backlog = new GroupCommit(smaller.engine, 'test.db')
