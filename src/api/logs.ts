@@ -1,0 +1,44 @@
+import { Readable } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import { z } from 'zod'
+import { encodeLine } from '../base/ndjson.ts'
+import { getApp } from '../control/apps.ts'
+import { getMachine } from '../control/machines/query.ts'
+import type { ApiContext } from './context.ts'
+import { appPath, parseInput, queryFlag, queryNumber } from './input.ts'
+import { followLogs, type LogQuery, tailLogs } from './log-merge.ts'
+import { closedSignal } from './machines.ts'
+
+/** An app's log as NDJSON: the last lines of all hosts in order of time, then new ones. */
+
+export const TAIL_LINES_DEFAULT = 100
+export const TAIL_LINES_MAX = 1_000
+
+const logsQuery = z.looseObject({
+  tail: queryNumber('tail').optional(),
+  follow: queryFlag,
+  machine: z.string().max(64).optional(),
+})
+
+export function registerLogs(app: FastifyInstance, context: ApiContext): void {
+  app.get('/api/v1/apps/:app/logs', async (request, reply) => {
+    const { app: name } = parseInput(appPath, request.params, 'path')
+    const query = parseInput(logsQuery, request.query, 'query')
+    await getApp(context, request.actor, name)
+    const target = { app: name, machine: query.machine ?? '' }
+    const only = query.machine ? await getMachine(context, request.actor, target) : undefined
+    const asked: LogQuery = {
+      app: name,
+      machine: only?.machine.id,
+      host: only?.machine.host,
+      tail: Math.min(query.tail ?? TAIL_LINES_DEFAULT, TAIL_LINES_MAX),
+      signal: closedSignal(reply),
+    }
+    const lines = query.follow ? followLogs(context, asked) : tailLogs(context, asked)
+    return reply.type('application/x-ndjson').send(Readable.from(encoded(lines)))
+  })
+}
+
+async function* encoded(lines: AsyncIterable<unknown>): AsyncGenerator<string> {
+  for await (const line of lines) yield encodeLine(line)
+}
