@@ -57,6 +57,7 @@ async function runInside(world: readonly string[]): Promise<void> {
 }
 
 class Agent {
+  static readonly all: Agent[] = []
   readonly reports: { report: MachineReport; atMs: number }[] = []
   readonly #child: ChildProcess
   #lines: LogLine[] | undefined
@@ -73,6 +74,7 @@ class Agent {
   }
 
   async ready(): Promise<this> {
+    Agent.all.push(this)
     await once(this.#child, 'message')
     return this
   }
@@ -108,6 +110,7 @@ class Agent {
   }
 
   async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     this.#child.kill('SIGKILL')
     await once(this.#child, 'exit')
   }
@@ -164,7 +167,10 @@ function inside(): void {
     )
     await pack({ gzip: true, cwd: app, file: join(state, 'app.tar.gz') }, ['.'])
   })
-  after(() => removeCgroups(CGROUP))
+  after(async () => {
+    for (const agent of Agent.all) await agent.kill()
+    removeCgroups(CGROUP)
+  })
 
   test('a server starts in its sandbox, is checked, survives its agent and stops', async () => {
     const server = machine({

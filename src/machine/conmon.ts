@@ -108,8 +108,19 @@ async function create(c: Conmon, run: Run, { id, folder }: SandboxSpec): Promise
     c.supervised.add(id)
     return
   }
-  const reason = (answer.message ?? '').trim() || `the runtime answered ${pid}`
-  throw new CommandError([c.runc[0]!, 'create', id], pid, reason)
+  const reason = runtimeMessage(answer.message ?? '') || `the runtime answered ${pid}`
+  throw new CommandError(['runc', 'create', id], pid, reason)
+}
+
+/** The error itself out of the runtime's log lines (`time=... level=error msg="..."`). */
+export function runtimeMessage(text: string): string {
+  const quoted = /level=error msg=("(?:[^"\\]|\\.)*")/.exec(text)?.[1]
+  if (!quoted) return text.trim()
+  try {
+    return String(JSON.parse(quoted))
+  } catch {
+    return quoted
+  }
 }
 
 function conmonArgv(c: Conmon, id: string, folder: string): string[] {

@@ -297,8 +297,12 @@ export class MachineWorker {
     this.#record = await this.#host.prepare(machine, this.#record)
     const run = { instanceId: machine.instanceId, startedAtMs: null, stopRequested: false }
     await this.#save({ run })
+    const createMs = performance.now()
     await runtime.create({ id: this.id, folder: this.#host.folder(this.id) })
+    const startMs = performance.now()
     await runtime.start(this.id)
+    const times = { createMs: startMs - createMs, startMs: performance.now() - startMs }
+    this.#host.log.debug({ machine: this.id, ...times }, 'machine launched')
   }
 
   async #startFailed(machine: Machine, error: unknown): Promise<void> {
@@ -446,10 +450,10 @@ const restingTarget = (record: MachineRecord): Machine => ({
   desired: record.machine.desired === 'destroyed' ? 'stopped' : record.machine.desired,
 })
 
-/** An error that another attempt would meet again: the request's own fault (4xx), or the bundle's. */
-function isFinal(error: unknown): boolean {
-  if (error instanceof FairwayError) return error.status >= 400 && error.status < 500
-  return /executable file not found|permission denied.*exec|exec.*permission denied|no such file or directory.*exec/i.test(
-    messageOf(error),
-  )
-}
+const NO_SUCH_COMMAND = /exec: .*(not found|no such file or directory|permission denied)/i
+
+/** An error that another attempt would meet again: the request's own fault (4xx), or its command's. */
+const isFinal = (error: unknown): boolean =>
+  error instanceof FairwayError
+    ? error.status >= 400 && error.status < 500
+    : NO_SUCH_COMMAND.test(messageOf(error))
