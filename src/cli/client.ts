@@ -13,11 +13,14 @@ export interface RequestOptions {
   readonly body?: unknown
   readonly headers?: Readonly<Record<string, string>>
   readonly timeoutMs?: number
+  /** Tidies up: sent even after the person interrupted, and given little time then. */
+  readonly cleanUp?: boolean
 }
 
 /** Longer than the longest `wait` of the API (60 s). */
 const REQUEST_TIMEOUT_MS = 75_000
 const UPLOAD_TIMEOUT_MS = 600_000
+const CLEAN_UP_TIMEOUT_MS = 3_000
 const ATTEMPTS_MAX = 4
 /** An answer of the API is JSON for a person; what is larger is something else. */
 const BODY_BYTES_MAX = 64 * 1024 * 1024
@@ -62,7 +65,9 @@ export class Client {
           ...options.headers,
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        timeoutMs: options.timeoutMs ?? REQUEST_TIMEOUT_MS,
+        timeoutMs:
+          options.timeoutMs ?? (options.cleanUp ? CLEAN_UP_TIMEOUT_MS : REQUEST_TIMEOUT_MS),
+        ...(options.cleanUp && { cleanUp: true }),
       },
     )
     const text = await readText(response)
@@ -88,7 +93,8 @@ export class Client {
     const [error] = answer.errors ?? []
     if (error) {
       const code = error.extensions?.code
-      throw new ApiError(error.message, { status: code === 'NOT_FOUND' ? 404 : 422, code })
+      const message = withAppFix(error.message, variables.appName)
+      throw new ApiError(message, { status: code === 'NOT_FOUND' ? 404 : 422, code })
     }
     if (!answer.data) throw new ApiError('GraphQL answered without data.', { status: 502 })
     return answer.data
@@ -167,9 +173,10 @@ export class Client {
   async #exchange(
     method: Method,
     url: string,
-    { headers, body, timeoutMs }: Init,
+    { headers, body, timeoutMs, cleanUp = false }: Init,
   ): Promise<{ response: Response } | { error: unknown; refused: boolean }> {
     const timeout = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)
+    const interrupt = cleanUp ? undefined : this.#io.signal
     const startedMs = this.#io.clock.now()
     try {
       const response = await fetch(url, {
@@ -181,14 +188,14 @@ export class Client {
           ...headers,
         },
         redirect: 'manual',
-        signal: AbortSignal.any([this.#io.signal, ...(timeout ? [timeout] : [])]),
+        signal: AbortSignal.any([interrupt, timeout].filter((one) => one !== undefined)),
         ...(body === undefined ? {} : { body }),
         ...(body instanceof ReadableStream ? { duplex: 'half' } : {}),
       } as RequestInit)
       this.#trace(`${method} ${url} ${response.status} ${this.#io.clock.now() - startedMs} ms`)
       return { response }
     } catch (error) {
-      if (this.#io.signal.aborted) throw cancelled()
+      if (interrupt?.aborted) throw cancelled()
       if (timeout?.aborted) throw deadline(`${method} ${url} did not answer in ${timeoutMs} ms.`)
       this.#trace(`${method} ${url} failed: ${causeText(error)}`)
       return { error, refused: causeCode(error) === 'ECONNREFUSED' }
@@ -200,6 +207,7 @@ interface Init {
   readonly headers: Readonly<Record<string, string>>
   readonly body?: string | ReadableStream
   readonly timeoutMs?: number
+  readonly cleanUp?: boolean
 }
 
 interface GraphqlAnswer<T> {
@@ -225,12 +233,19 @@ function parseJson(text: string): unknown {
   }
 }
 
+/** The API's text for an unknown app says neither which nor what to do. */
+const withAppFix = (message: string, app: unknown): string =>
+  message === 'Could not find App' && typeof app === 'string'
+    ? `Could not find App "${app}". \`fairway apps list\` shows those that you have.`
+    : message
+
 /** `message` wins over `error`; what is not JSON is shown as it is (flyctl-api 2.2). */
 function apiError(response: Response, text: string, endpoint: Endpoint): ApiError {
   const body = parseJson(text) as { message?: unknown; error?: unknown; status?: unknown } | string
   const said = typeof body === 'string' ? body : (body.message ?? body.error)
   const { status } = response
-  const message = said ? String(said) : `${response.url} answered ${status}`
+  const app = /\/apps\/([^/?]+)/.exec(response.url)?.[1]
+  const message = said ? withAppFix(String(said), app) : `${response.url} answered ${status}`
   const fix =
     status === 401
       ? ` The token is from ${endpoint.tokenSource}; ` +

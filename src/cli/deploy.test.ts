@@ -20,11 +20,12 @@ interface Options {
   readonly args?: readonly string[]
   readonly files?: Readonly<Record<string, string>>
   readonly api?: (api: FakeApi, state: FakeState) => void
+  readonly signal?: AbortSignal
 }
 
 async function deploy(
   toml: string,
-  { state: initial, args = [], files = {}, api: prepare }: Options = {},
+  { state: initial, args = [], files = {}, api: prepare, signal }: Options = {},
 ) {
   const folder = mkdtempSync(join(tmpdir(), 'fairway-deploy-'))
   const { api, state } = await fakeWorld(initial)
@@ -35,7 +36,8 @@ async function deploy(
       mkdirSync(join(folder, name, '..'), { recursive: true })
       writeFileSync(join(folder, name), text)
     }
-    const result = await runAgainst(api, ['deploy', ...args], { cwd: folder })
+    const options = { cwd: folder, ...(signal && { signal }) }
+    const result = await runAgainst(api, ['deploy', ...args], options)
     return { ...result, api, state }
   } finally {
     await api.close()
@@ -278,6 +280,30 @@ test('a machine that takes too long ends with code 126', async () => {
   assert.equal(checks.code, 126)
   assert.match(checks.stderr, /checks do not pass after 2 s \(http: refused\)/)
   assert.equal(state.releases.length, 0)
+})
+
+test('an interrupt ends with code 127; the release is marked and the lease given back', async () => {
+  const interrupt = new AbortController()
+  const { code, stderr, state, api } = await deploy(HELLO, {
+    signal: interrupt.signal,
+    api: (fake) =>
+      fake.on('GET /v1/apps/hello/machines/m1/wait', () => {
+        interrupt.abort()
+        return new Promise((done) => setTimeout(done, 50))
+      }),
+  })
+  assert.equal(code, 127)
+  assert.match(stderr, /Error: Cancelled\.\n$/)
+  assert.equal(state.releases[0]?.status, 'interrupted')
+  assert.ok(api.log.includes('DELETE /v1/apps/hello/machines/m1/lease'))
+})
+
+test('--image runs an earlier artifact; images of a registry are a named error', async () => {
+  const image = `registry.fairway.test/hello@sha256:${'b'.repeat(64)}`
+  const again = await deploy(HELLO, { args: ['-i', image] })
+  assert.equal(again.state.machines[0]?.config.image, image)
+  const foreign = await deploy(HELLO, { args: ['--image', 'nginx:1.27'] })
+  assert.match(foreign.stderr, /"nginx:1.27" is neither a folder nor an artifact/)
 })
 
 test('an app that listens on loopback only is told so', async () => {

@@ -11,7 +11,7 @@ import { groupOf } from './api-types.ts'
 import { invalidConfig, type LoadedConfig, procfileOf } from './app-config.ts'
 import { createApp } from './commands/apps.ts'
 import { isNotFound, usage } from './errors.ts'
-import { uploadFolder } from './folder.ts'
+import { resolveImage } from './folder.ts'
 import { confirmPurchase } from './ips.ts'
 import { listenAdvice } from './listen-advice.ts'
 import { deployedMachines } from './machines.ts'
@@ -31,6 +31,8 @@ export interface DeployOptions {
   readonly flycast: boolean
   readonly publicIps: boolean
   readonly smokeChecks: boolean
+  /** An artifact to run again instead of the folder. */
+  readonly image: string | undefined
 }
 
 /** Brings the folder of a fly.toml to its app: pack, upload, addresses, release, machines. */
@@ -52,7 +54,7 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
   // Before anything is sent, so that a missing command is known at once.
   convert('unpacked')
   const app = await ensureApp(session)
-  const image = await uploadFolder(session, loaded.folder)
+  const image = await resolveImage(session, options.image ?? loaded.folder)
   const machines = await deployedMachines(session)
   if (app.status === 'pending' && machines.length === 0)
     await firstAddresses(session, config, options)

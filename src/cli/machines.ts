@@ -1,3 +1,4 @@
+import { messageOf } from '../base/errors.ts'
 import type { MachineConfig } from '../model/machine-config.ts'
 import type { ExitEvent, MachineState } from '../model/resources.ts'
 import { type ApiMachine, groupOf } from './api-types.ts'
@@ -79,9 +80,10 @@ export async function underLease<T>(
 
 async function releaseLease(session: Session, path: string, headers: Record<string, string>) {
   try {
-    await session.client.request('DELETE', path, { headers })
+    await session.client.request('DELETE', path, { headers, cleanUp: true })
   } catch (error) {
-    if (!isNotFound(error)) session.note(`Warning: the lease was not given back: ${String(error)}`)
+    if (!isNotFound(error))
+      session.note(`Warning: the lease was not given back: ${messageOf(error)}`)
   }
 }
 

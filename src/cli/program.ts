@@ -14,7 +14,7 @@ import { registerScale } from './commands/scale.ts'
 import { registerSecrets } from './commands/secrets.ts'
 import { registerStatus } from './commands/status.ts'
 import { registerWorldCommands } from './commands/world.ts'
-import { ApiError, EXIT, exitCodeOf } from './errors.ts'
+import { ApiError, cancelled, EXIT, exitCodeOf } from './errors.ts'
 import type { Io } from './io.ts'
 import { withGlobals, withGlobalsBelow } from './options.ts'
 import { VERSION } from './version.ts'
@@ -72,8 +72,9 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
   } catch (error) {
     // Commander has printed its own; a group without a command shows its help and is an error.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.error
-    printError(error, io)
-    return exitCodeOf(error)
+    const failure = io.signal.aborted ? cancelled() : error
+    printError(failure, io)
+    return exitCodeOf(failure)
   }
 }
 

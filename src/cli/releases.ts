@@ -30,7 +30,10 @@ export async function setReleaseStatus(
   status: 'running' | 'complete' | 'failed' | 'interrupted',
 ): Promise<void> {
   const path = `/api/v1/releases/${encodeURIComponent(id)}`
-  await session.client.request('PATCH', path, { body: { status, metadata: null } })
+  const body = { status, metadata: null }
+  // What ended badly is to be recorded also when the person interrupted it.
+  const cleanUp = status === 'failed' || status === 'interrupted'
+  await session.client.request('PATCH', path, { body, cleanUp })
 }
 
 const CONFIG_RELEASE = `query FlyctlConfigCurrentRelease($appName: String!) { app(name: $appName) {

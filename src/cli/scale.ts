@@ -1,6 +1,6 @@
 import type { MachineConfig } from '../model/machine-config.ts'
 import type { ApiMachine } from './api-types.ts'
-import { createMachine, machinePath, waitForState } from './machines.ts'
+import { createMachine, machinePath, waitForChecks, waitForState } from './machines.ts'
 import type { Session } from './session.ts'
 
 export type ScaleStep =
@@ -93,11 +93,12 @@ export async function takeSteps(
     }),
   )
   const up = Promise.all(
-    made.map(({ id, instance_id: instanceId }) =>
-      waitForState(session, id, 'started', { timeoutMs: waitTimeoutMs, instanceId }),
-    ),
+    made.map(async ({ id, instance_id: instanceId }) => {
+      await waitForState(session, id, 'started', { timeoutMs: waitTimeoutMs, instanceId })
+      await waitForChecks(session, id, waitTimeoutMs)
+    }),
   )
-  await session.during('Waiting for the machines to start', up)
+  await session.during('Waiting for the machines to start and pass their checks', up)
   for (const step of steps) {
     if (step.kind !== 'destroy') continue
     const path = machinePath(session, step.machine.id)

@@ -121,6 +121,7 @@ export interface RunOptions {
   readonly cwd?: string
   readonly stdin?: string
   readonly env?: Readonly<Record<string, string>>
+  readonly signal?: AbortSignal
 }
 
 /** Time that stands still and moves when somebody sleeps. */
@@ -159,7 +160,7 @@ export async function runAgainst(
     cwd: options.cwd ?? home,
     clock: steppingClock(),
     random: () => 0.5,
-    signal: new AbortController().signal,
+    signal: options.signal ?? new AbortController().signal,
   }
   try {
     const code = await runCli(args, io)

@@ -448,6 +448,8 @@ test('errors: what happened, and the way out', async () => {
     api: (fake) => fake.on('GET /v1/apps/hello/machines', () => new Reply(500, { error: 'boom' })),
   })
   assert.deepEqual([broken.code, broken.stderr], [1, 'Error: boom\n(request req-1)\n'])
+  const gone = await run('ips list', { state: { app: undefined } })
+  assert.match(gone.stderr, /^Error: Could not find App "hello". `fairway apps list` shows/)
   const nothing = await runAgainst(undefined, ['status', '-a', 'x'])
   assert.match(nothing.stderr, /Run `npm run up` first/)
   assert.equal((await run('--help')).code, 0)

@@ -16,6 +16,7 @@ interface Flags {
   readonly flycast?: boolean
   readonly publicIps: boolean
   readonly smokeChecks: string | boolean
+  readonly image?: string
 }
 
 export function registerDeploy(program: Command, io: Io): void {
@@ -35,6 +36,9 @@ export function registerDeploy(program: Command, io: Io): void {
     .option('--flycast', 'a private address instead of public ones at the first deploy')
     .option('--no-public-ips', 'no addresses at the first deploy')
     .option('--smoke-checks [bool]', 'see whether machines without checks stay up', true)
+    .option('-i, --image <artifact>', 'an artifact of an earlier release instead of the folder')
+    .option('--remote-only', 'accepted for compatibility; nothing is built')
+    .option('--local-only', 'accepted for compatibility; nothing is built')
     .option('--dns-checks [bool]', 'accepted for compatibility; names are not checked')
     .action(
       action(io, (session, folder: string | undefined, flags: Flags) =>
@@ -48,6 +52,7 @@ export function registerDeploy(program: Command, io: Io): void {
           flycast: flags.flycast ?? false,
           publicIps: flags.publicIps,
           smokeChecks: booleanFlag(flags.smokeChecks),
+          image: flags.image,
         }),
       ),
     )
