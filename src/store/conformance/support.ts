@@ -18,7 +18,11 @@ export interface StoreUnderTest {
 }
 
 /** `retainRevisions`: what can be ranged and watched from, at least; by default everything. */
-export type MakeStore = (options: { retainRevisions?: number }) => Promise<StoreUnderTest>
+export type MakeStore = (options: MakeOptions) => Promise<StoreUnderTest>
+
+export interface MakeOptions {
+  readonly retainRevisions?: number
+}
 
 export type Cases = Readonly<
   Record<string, (make: MakeStore, print: (line: string) => void) => Promise<void>>
@@ -26,7 +30,7 @@ export type Cases = Readonly<
 
 /** Runs a case with a store of its own. */
 export const withStore =
-  (run: (t: StoreUnderTest) => Promise<void>, options: { retainRevisions?: number } = {}) =>
+  (run: (t: StoreUnderTest) => Promise<void>, options: MakeOptions = {}) =>
   async (make: MakeStore): Promise<void> => {
     const t = await make(options)
     try {

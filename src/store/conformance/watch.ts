@@ -85,6 +85,23 @@ export const watchCases: Cases = {
     assert.deepEqual((await watched(store, ['end'], 0, 1)).map(shown), ['402: +end='])
   }),
 
+  'a change that races the start of a watch is seen once': withStore(async ({ store }) => {
+    for (let hops = 0; hops < 12; hops++) {
+      const { revision } = await store.range('')
+      const watching = new Watching(store, ['a'], revision)
+      const next = watching.take(2)
+      // A little later each time: before, with and after the watch's own question to the engine.
+      for (let i = 0; i < hops; i++) await undefined
+      await Promise.all([put(store, 'a', 'x'), put(store, 'a', 'y')])
+      assert.deepEqual(
+        (await next).map(shown),
+        [`${revision + 1}: +a=x`, `${revision + 2}: +a=y`],
+        `${hops} hops`,
+      )
+      await watching.stop()
+    }
+  }),
+
   'an aborted watch ends quietly': withStore(async ({ store }) => {
     await put(store, 'a')
     const never: WatchBatch[] = []

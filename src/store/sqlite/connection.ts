@@ -1,16 +1,15 @@
-import { Worker } from 'node:worker_threads'
 import { FairwayError, messageOf } from '../../base/errors.ts'
 import type { WatchBatch } from '../store.ts'
+import { type Peer, startHere, startThread } from './peer.ts'
 import {
   type CallName,
   type Calls,
-  type FromWorker,
+  type EngineOptions,
+  type FromEngine,
   fromWire,
   type Opened,
   type Reply,
   type Request,
-  type ToWorker,
-  type WorkerOptions,
 } from './protocol.ts'
 
 export const PENDING_MAX = 10_000
@@ -30,6 +29,10 @@ interface Pending {
   readonly reject: (error: Error) => void
 }
 
+export interface ConnectionOptions extends EngineOptions {
+  readonly ownThread: boolean
+}
+
 export interface ConnectionEvents {
   /** After the replies of the same group. */
   readonly onCommits: (batches: readonly WatchBatch[]) => void
@@ -38,11 +41,12 @@ export interface ConnectionEvents {
   readonly onEnd: () => void
 }
 
-/** Calls to the worker thread and their answers. */
+/** Calls to the engine and their answers. */
 export class Connection {
-  readonly #worker: Worker
+  readonly #peer: Peer
   readonly #events: ConnectionEvents
   readonly #pending = new Map<number, Pending>()
+  readonly #opened = Promise.withResolvers<void>()
   readonly #ended = Promise.withResolvers<void>()
   readonly #watchdog: NodeJS.Timeout
   #outbox: Request[] = []
@@ -50,39 +54,29 @@ export class Connection {
   #bytes = 0
   #failure: FairwayError | undefined
 
-  private constructor(worker: Worker, events: ConnectionEvents) {
-    this.#worker = worker
+  private constructor(options: ConnectionOptions, events: ConnectionEvents) {
     this.#events = events
-    worker.on('message', (message: FromWorker) => this.#receive(message))
-    worker.on('error', (error) => this.#fail(crashed(error)))
-    worker.on('exit', () => {
-      this.#fail(crashed('its thread ended'))
-      this.#ended.resolve()
+    const start = options.ownThread ? startThread : startHere
+    this.#peer = start(options, {
+      onMessage: (message) => this.#receive(message),
+      onError: (error) => this.#fail(crashed(error)),
+      onEnd: () => {
+        this.#fail(crashed('it ended'))
+        this.#ended.resolve()
+      },
     })
     this.#watchdog = setInterval(() => this.#timeOut(), 1_000).unref()
   }
 
-  static async open(options: WorkerOptions, events: ConnectionEvents): Promise<Connection> {
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
-      workerData: options,
-      // Not the process's own: some (--input-type, --test) would keep the worker from starting.
-      execArgv: ['--disable-warning=ExperimentalWarning'],
-      name: 'store',
-    })
-    const { promise, resolve, reject } = Promise.withResolvers<Opened>()
-    const timer = setTimeout(
-      () => reject(crashed(`it did not open within ${OPEN_TIMEOUT_MS} ms`)),
-      OPEN_TIMEOUT_MS,
-    )
-    worker.once('message', resolve).once('error', reject)
+  static async open(options: ConnectionOptions, events: ConnectionEvents): Promise<Connection> {
+    const connection = new Connection(options, events)
+    const late = () => connection.#fail(crashed(`it did not open within ${OPEN_TIMEOUT_MS} ms`))
+    const timer = setTimeout(late, OPEN_TIMEOUT_MS)
     try {
-      const opened = await promise
-      if ('error' in opened) throw fromWire(opened.error)
-      worker.removeListener('error', reject)
-      events.onNextLeaseEnd(opened.nextLeaseEnd)
-      return new Connection(worker, events)
+      await connection.#opened.promise
+      return connection
     } catch (error) {
-      await worker.terminate()
+      await connection.#peer.terminate()
       throw error
     } finally {
       clearTimeout(timer)
@@ -132,14 +126,17 @@ export class Connection {
   #flush(): void {
     const requests = this.#outbox
     this.#outbox = []
-    if (requests.length > 0) this.#post(requests)
+    if (requests.length > 0) this.#peer.post(requests)
   }
 
-  #post(message: ToWorker): void {
-    this.#worker.postMessage(message)
+  #receive(message: Opened | FromEngine): void {
+    if ('replies' in message) return this.#settle(message)
+    if ('error' in message) return this.#fail(fromWire(message.error) as FairwayError)
+    this.#opened.resolve()
+    this.#events.onNextLeaseEnd(message.nextLeaseEnd)
   }
 
-  #receive({ replies, batches, nextLeaseEnd, fatal }: FromWorker): void {
+  #settle({ replies, batches, nextLeaseEnd, fatal }: FromEngine): void {
     for (const reply of replies) {
       const pending = this.#pending.get(reply.id)
       if (!pending) continue
@@ -154,6 +151,7 @@ export class Connection {
 
   #fail(error: FairwayError): void {
     if (!this.#failure) this.#failure = error
+    this.#opened.reject(this.#failure)
     clearInterval(this.#watchdog)
     for (const { reject } of this.#pending.values()) reject(this.#failure)
     this.#pending.clear()
@@ -176,18 +174,18 @@ export class Connection {
   async close(): Promise<void> {
     if (!this.#failure) {
       this.#flush()
-      this.#post('close')
+      this.#peer.post('close')
       this.#failure = new FairwayError('store_closed', 'the store has been closed', { status: 503 })
       this.#events.onEnd()
     }
-    const timer = setTimeout(() => void this.#worker.terminate(), CLOSE_TIMEOUT_MS)
+    const timer = setTimeout(() => void this.#peer.terminate(), CLOSE_TIMEOUT_MS)
     await this.#ended.promise
     clearTimeout(timer)
   }
 }
 
 const crashed = (cause: unknown) =>
-  new FairwayError('store_failed', `the store's thread failed: ${messageOf(cause)}`, {
+  new FairwayError('store_failed', `the store's engine failed: ${messageOf(cause)}`, {
     status: 503,
     cause,
   })

@@ -11,7 +11,7 @@ import {
 } from '../store.ts'
 import type { Changes } from './engine.ts'
 
-/** What each call carries to the worker and brings back. Arguments have been checked already. */
+/** What each call carries to the engine and brings back. Arguments have been checked already. */
 export interface Calls {
   get: { args: { key: string }; result: KeyValue | undefined }
   range: { args: { prefix: string; limit: number; options: RangeOptions }; result: RangeResult }
@@ -27,7 +27,7 @@ export interface Calls {
 }
 export type CallName = keyof Calls
 
-/** `now` is the caller's clock when it called, in ms: the worker has no time of its own. */
+/** `now` is the caller's clock when it called, in ms: the engine has no time of its own. */
 export type Request = {
   [name in CallName]: { id: number; now: number; call: name } & Calls[name]['args']
 }[CallName]
@@ -36,7 +36,7 @@ export type Reply =
   | { readonly id: number; readonly result: Calls[CallName]['result'] }
   | { readonly id: number; readonly error: WireError }
 
-export interface FromWorker {
+export interface FromEngine {
   /** In the order of the requests. Readers must see these before `batches`. */
   readonly replies: readonly Reply[]
   /** What this group committed, when the feed is on. */
@@ -47,17 +47,17 @@ export interface FromWorker {
   readonly fatal?: WireError
 }
 
-export interface WorkerOptions {
+export interface EngineOptions {
   readonly path: string
   readonly retainRevisions: number
   readonly lockWaitMs: number
   readonly now: number
 }
 
-/** The first message of a worker: whether the file could be opened. */
+/** The first message of the engine: whether the file could be opened. */
 export type Opened = { readonly nextLeaseEnd: number } | { readonly error: WireError }
 
-export type ToWorker = readonly Request[] | 'close'
+export type ToEngine = readonly Request[] | 'close'
 
 /** Errors lose their class between threads, so they travel as data. */
 export type WireError =
