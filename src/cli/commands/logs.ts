@@ -32,10 +32,15 @@ async function logs(session: Session, flags: LogFlags & { machine?: string | und
   if (!/^\d{1,6}$/.test(flags.lines)) throw usage(`--lines "${flags.lines}" is not a number.`)
   const query = { tail: Number(flags.lines), follow: flags.tail, machine: flags.machine }
   const path = `/api${session.appPath('logs')}`
-  for await (const text of session.client.lines(path, query)) {
-    const line = JSON.parse(text) as LogLine
-    if (flags.region !== undefined && line.region !== flags.region) continue
-    session.print(session.wantsJson ? JSON.stringify(jsonOf(line)) : lineText(line))
+  try {
+    for await (const text of session.client.lines(path, query)) {
+      const line = JSON.parse(text) as LogLine
+      if (flags.region !== undefined && line.region !== flags.region) continue
+      session.print(session.wantsJson ? JSON.stringify(jsonOf(line)) : lineText(line))
+    }
+  } catch (error) {
+    // Following ends when the person says so; that is no error.
+    if (!session.io.signal.aborted) throw error
   }
 }
 
