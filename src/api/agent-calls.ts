@@ -55,17 +55,10 @@ export class AgentCalls {
   async *call(host: string, call: AgentCall, signal: AbortSignal): AsyncGenerator<unknown> {
     const id = randomBytes(12).toString('hex')
     const pending = this.#ask(host, id, call)
-    let stream: Readable | undefined
-    const hangUp = () => stream?.destroy()
-    signal.addEventListener('abort', hangUp, { once: true })
     try {
-      stream = await this.#answer(host, pending, signal)
-      if (!stream) return
-      yield* linesOf(stream)
-    } catch (error) {
-      if (!signal.aborted) throw error
+      const stream = await this.#answer(host, pending, signal)
+      if (stream) yield* linesOf(stream, signal)
     } finally {
-      signal.removeEventListener('abort', hangUp)
       this.#pending.delete(id)
       pending.over.resolve()
     }
@@ -115,10 +108,18 @@ export class AgentCalls {
 const unreachable = (host: string, why: string): FairwayError =>
   new FairwayError('host_unreachable', `host "${host}" cannot be asked: ${why}`, { status: 412 })
 
-async function* linesOf(stream: Readable): AsyncGenerator<unknown> {
+/** Leaves the stream as it is when it stops early: the agent is still to get its reply. */
+async function* linesOf(stream: Readable, signal: AbortSignal): AsyncGenerator<unknown> {
   const splitter = new LineSplitter(ANSWER_LINE_BYTES_MAX)
-  for await (const chunk of stream) {
-    for (const line of splitter.push(chunk as Buffer)) yield parseLine(line)
+  const chunks = stream.iterator({ destroyOnReturn: false })
+  const aborted = new Promise<undefined>((resolve) => {
+    if (signal.aborted) resolve(undefined)
+    else signal.addEventListener('abort', () => resolve(undefined), { once: true })
+  })
+  for (;;) {
+    const chunk = await Promise.race([chunks.next(), aborted])
+    if (!chunk || chunk.done) return
+    for (const line of splitter.push(chunk.value as Buffer)) yield parseLine(line)
   }
 }
 

@@ -206,10 +206,13 @@ function registerAnswers(app: AgentsServer, context: AgentsContext): void {
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
-    scope.post('/agent/v1/calls/:id', { bodyLimit: Number.MAX_SAFE_INTEGER }, async (request) => {
+    const options = { bodyLimit: Number.MAX_SAFE_INTEGER }
+    scope.post('/agent/v1/calls/:id', options, async (request, reply) => {
       const { id } = parseInput(z.object({ id: z.string() }), request.params, 'path')
       const body = (request.body as Readable | undefined) ?? request.raw
       await context.calls.answer(hostOf(request), id, body)
+      // The reply is how the agent learns, in the middle of its body, that nobody reads on.
+      if (!request.raw.complete) void reply.header('connection', 'close')
       return { ok: true }
     })
   })

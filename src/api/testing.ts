@@ -39,7 +39,7 @@ export interface TestProcess {
   close(): Promise<void>
 }
 
-const configOf = (stateDir: string) =>
+export const configOf = (stateDir: string) =>
   parseControlConfig(
     {
       stateDir,

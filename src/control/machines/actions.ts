@@ -110,7 +110,7 @@ export async function destroyMachine(
   return changeMachine(control, actor, target, { leased: true }, (current) => {
     const state = stateOf(current)
     if (current.machine.desired === 'destroyed') return null
-    if (!target.force && !['created', 'stopped', 'suspended', 'failed'].includes(state)) {
+    if (!target.force && !DESTROYABLE.includes(state)) {
       throw precondition(
         `unable to destroy machine, not currently stopped or suspended (it is ${state}); stop it first, or use force`,
       )
@@ -120,6 +120,14 @@ export async function destroyMachine(
     return { machine, event: userEvent(control.clock.now(), 'destroy', 'destroying') }
   })
 }
+
+const DESTROYABLE: readonly MachineState[] = [
+  'created',
+  'stopped',
+  'suspended',
+  'failed',
+  'destroyed',
+]
 
 /** Has every machine of an app taken away, leases or not. Resolves when the wish is stored. */
 export async function destroyMachinesOf(control: MachineControl, app: App): Promise<string[]> {

@@ -132,10 +132,25 @@ test('auto_destroy takes a machine away when its process has ended for good', as
   assert.equal((await status(machine))?.state, 'destroyed')
 })
 
+test('a host that has ended an auto_destroy machine by itself is believed', async () => {
+  const machine = await create({ auto_destroy: true })
+  await t.report(machine)
+  await t.report(machine, { state: 'destroyed', gone: true })
+  assert.equal(await endpoint(machine), undefined)
+})
+
+test('what users asked for is not told twice', async () => {
+  const machine = await create()
+  const launch = event('again', 'launch', { source: 'user' })
+  await t.report(machine, { generation: -1, state: 'starting', events: [launch] })
+  assert.equal((await status(machine))?.events.length, 1)
+})
+
 test('slots of destroyed machines are free again', async () => {
   const machine = await create()
   const used = t.control.fleet.machinesOn('lhr1')
   await t.control.store.txn({
+    // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
     then: [
       {
         put: keys.machine(machine.host, machine.id),

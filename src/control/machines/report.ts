@@ -43,7 +43,8 @@ export const HostReportSchema = z.object({
         machine: z.string().max(64),
         app: z.string().max(128),
         instanceId: z.string().max(64),
-        generation: z.number().int().min(0),
+        /** -1: the host has not brought it to rest once. */
+        generation: z.number().int().min(-1),
         state: z.enum(MACHINE_STATES),
         checks: z
           .array(
@@ -139,7 +140,9 @@ async function reportOps(
   if (!status) return []
   const now = isoTime(control.clock.now())
   const seen = seenStatus(machine, status, report, now)
-  if (tomb !== undefined && machine.desired === 'destroyed') return burial(machine, seen, tomb)
+  // A host ends a machine with auto_destroy by itself; any other only when asked.
+  const mayGo = machine.desired === 'destroyed' || machine.config.auto_destroy === true
+  if (tomb !== undefined && mayGo) return burial(machine, seen, tomb)
   const asked = dueForAutoDestroy(machine, seen)
     ? asking(control, machine, 'destroyed', { kill: true })
     : machine
@@ -165,14 +168,16 @@ function seenStatus(
   report: MachineReport,
   now: string,
 ): MachineStatus {
-  const merged = withEvents(status, report.events, now)
+  // What users asked for was noted when they asked.
+  const seenByHost = report.events.filter((event) => event.source !== 'user')
+  const merged = withEvents(status, seenByHost, now)
   // A report that was overtaken by a later one still has its events to tell.
   if (report.generation < status.generation || report.generation > machine.generation) return merged
   const next: MachineStatus = {
     ...merged,
     instanceId: report.instanceId,
     generation: report.generation,
-    state: report.gone && machine.desired === 'destroyed' ? 'destroyed' : report.state,
+    state: report.state,
     checks: [...report.checks],
   }
   const told = (s: MachineStatus) => JSON.stringify([s.instanceId, s.generation, s.state, s.checks])
