@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -13,10 +13,13 @@ import {
   countPings,
   dial,
   endWorld,
+  forwardNames,
   listText,
   PLACES,
   pings,
+  resolveAt,
   serve,
+  serveNames,
 } from './host-network/world.ts'
 
 /**
@@ -97,10 +100,18 @@ function inside(): void {
     await serve('control', 'plain', '4280', '4281')
     await serve('host-a', 'transparent', String(PORTS.edge))
     await serve('host-b', 'plain', String(PORTS.backhaul), '7000', '53')
-    await serve('host-a', 'plain', '53', '7000')
+    await serve('host-a', 'plain', '7000')
+    const { v4, v6 } = PLACES.internet
+    await serveNames('internet', v4, v6)
+    const names = join(state, 'dns.json')
+    writeFileSync(names, JSON.stringify({ listen: ['fdaa::3'], upstreams: [v6, v4] }))
+    await forwardNames('host-a', names)
   })
 
-  after(endWorld)
+  after(() => {
+    endWorld()
+    for (const dir of [state, state2]) rmSync(dir, { recursive: true })
+  })
 
   const host = (place: 'host-a' | 'host-b', meshPublicKey: string) => ({
     id: place.slice(5),
@@ -114,14 +125,18 @@ function inside(): void {
   test('the mesh carries the backhaul, and nothing else of a host is open', async () => {
     assert.ok(await eventually(() => pings('host-a', meshAddress(2))), 'mesh ping')
     assert.match(await dial('host-a', meshAddress(2), PORTS.backhaul), /remote=fdaa:0:0:1::1$/)
-    for (const [place, address, port] of [
+    const closed = [
       ['host-a', meshAddress(2), 7000],
       ['client', PLACES['host-b'].v4, PORTS.backhaul],
       ['client', PLACES['host-b'].v6, PORTS.backhaul],
       ['client', PLACES['host-a'].v4, PORTS.edge],
       ['client', PLACES['host-a'].v6, 7000],
-    ] as const)
-      assert.equal(await dial(place, address, port), 'timeout', `${place} -> ${address}:${port}`)
+    ] as const
+    await Promise.all(
+      closed.map(async ([place, address, port]) =>
+        assert.equal(await dial(place, address, port), 'timeout', `${place} -> ${address}:${port}`),
+      ),
+    )
   })
 
   test('TCP to the pools reaches the edge with its destination; pings are answered', async () => {
@@ -178,9 +193,11 @@ function inside(): void {
       /local=\[::ffff:203.0.113.5\]:443 remote=::ffff:172.16.0.2$/,
     )
     assert.match(await dial(from, '2001:db8:1::5', 443), /remote=fdaa:0:1:a7b:1:0:1:2$/)
-    assert.match(await dial(from, 'fdaa::3', 53), /remote=fdaa:0:1:a7b:1:0:1:2$/)
+    assert.equal(await resolveAt(from, 'hello.test', 'AAAA'), '2001:db8:1::5')
+    assert.equal((await resolveAt(from, 'long.test', 'A')).split(',').length, 200)
+    assert.equal(await resolveAt(from, 'nobody.test', 'A'), 'ENOTFOUND')
     assert.match(await dial('host-a', one.v4, 80), /local=\[::ffff:172.16.0.2\]:80/)
-    for (const [address, port] of [
+    const refused = [
       [PLACES['host-a'].v4, 7000],
       [PLACES['host-a'].v6, 7000],
       ['169.254.0.1', 7000],
@@ -197,10 +214,13 @@ function inside(): void {
       [far.v4, 80],
       [far.v6, 80],
       ['169.254.169.254', 80],
-    ] as const) {
-      const answer = await dial(from, address, port)
-      assert.match(answer, /^E(CONNREFUSED|HOSTUNREACH|ACCES|NETUNREACH)$/, `${address}:${port}`)
-    }
+    ] as const
+    await Promise.all(
+      refused.map(async ([address, port]) => {
+        const answer = await dial(from, address, port)
+        assert.match(answer, /^E(CONNREFUSED|HOSTUNREACH|ACCES|NETUNREACH)$/, `${address}:${port}`)
+      }),
+    )
     assert.ok(!(await pings(from, two.v6)) && !(await pings(from, PLACES['host-a'].v4)))
     assert.ok((await pings(from, '169.254.0.1')) && (await pings(from, internet.v4)))
   })

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { pino } from 'pino'
 import { type NftError, openNftSession } from './nft.ts'
 
@@ -11,6 +11,7 @@ const log = pino({ level: 'silent' })
 /** A stand-in for `nft -i`: acknowledges, refuses `bad`, dies at `die`, is silent at `hang`. */
 function fakeNft(): string[] {
   const dir = mkdtempSync(join(tmpdir(), 'fairway-nft-'))
+  after(() => rmSync(dir, { recursive: true }))
   const path = join(dir, 'nft')
   writeFileSync(
     path,

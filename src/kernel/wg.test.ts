@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { generateKeys, isWireguardKey, keysOf, loadOrCreateKeys, parseDump } from './wg.ts'
 
 test('the public key of a private one is what `wg pubkey` says', () => {
@@ -22,7 +22,9 @@ test('keys are clamped, so that the kernel shows them unchanged', () => {
 })
 
 test('the key file is private and kept; a broken one is named', () => {
-  const path = join(mkdtempSync(join(tmpdir(), 'fairway-wg-')), 'mesh.key')
+  const dir = mkdtempSync(join(tmpdir(), 'fairway-wg-'))
+  after(() => rmSync(dir, { recursive: true }))
+  const path = join(dir, 'mesh.key')
   const keys = loadOrCreateKeys(path)
   assert.equal(statSync(path).mode & 0o777, 0o600)
   assert.deepEqual(loadOrCreateKeys(path), keys)

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import type { Clock } from '../base/clock.ts'
@@ -45,6 +45,9 @@ class StepClock implements Clock {
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5))
 
+const stateDir = mkdtempSync(join(tmpdir(), 'fairway-mesh-'))
+after(() => rmSync(stateDir, { recursive: true }))
+
 function network(kernel: FakeKernel, clock: Clock = new StepClock()) {
   return createHostNetwork({
     exec: kernel,
@@ -52,7 +55,7 @@ function network(kernel: FakeKernel, clock: Clock = new StepClock()) {
     log: pino({ level: 'silent' }),
     host: host(1),
     wanInterface: 'wan',
-    stateDir: mkdtempSync(join(tmpdir(), 'fairway-mesh-')),
+    stateDir,
     publicPrefixes: ['203.0.113.0/24'],
     protectedPrefixes: ['192.0.2.0/24'],
     wireguard: async () => ({ kind: 'kernel', close: () => {} }),

@@ -76,14 +76,36 @@ const node = (script: string) => [
 ]
 
 /** Starts a server of serve.ts; resolves when it listens. */
-export function serve(place: string, ...words: string[]): Promise<ChildProcess> {
-  const argv = at(place, [...node('serve.ts'), ...words])
-  const child = spawn(argv[0]!, argv.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] })
+export const serve = (place: string, ...words: string[]): Promise<ChildProcess> =>
+  run(place, [...node('serve.ts'), ...words])
+
+export const serveNames = (place: string, ...addresses: string[]): Promise<ChildProcess> =>
+  run(place, [...node('resolver.ts'), ...addresses])
+
+/** The resolver of machines, as a host runs it. */
+export const forwardNames = (place: string, configFile: string): Promise<ChildProcess> =>
+  run(place, [...node('../../src/agent/dns-main.ts'), configFile])
+
+/** Resolves when the program has said its first word, on either stream. */
+function run(place: string, argv: readonly string[]): Promise<ChildProcess> {
+  const [command, ...words] = at(place, argv)
+  const child = spawn(command!, words, { stdio: ['ignore', 'pipe', 'pipe'] })
   children.push(child)
   return new Promise((resolve, reject) => {
     child.stdout.once('data', () => resolve(child))
+    child.stderr.on('data', (text) => {
+      if (String(text).includes('"level":"info"')) resolve(child)
+      else process.stderr.write(text)
+    })
     child.once('exit', (code) => reject(new Error(`server at ${place}: exit code ${code}`)))
   })
+}
+
+/** Addresses of a name as a machine's C library would be told, or the code of the failure. */
+export async function resolveAt(place: string, name: string, type: 'A' | 'AAAA'): Promise<string> {
+  const script = `const r=new (require('dns').promises.Resolver)({timeout:1500,tries:1});r.setServers(['fdaa::3'])
+    r.resolve(process.argv[1],process.argv[2]).then(a=>console.log(a.join()),e=>console.log(e.code))`
+  return (await systemExec.run(at(place, [process.execPath, '-e', script, name, type]))).trim()
 }
 
 /** What the server said, `refused`, `unreachable` or `timeout`. */
