@@ -6,7 +6,7 @@ import type { App } from '../model/resources.ts'
 import { appFor, appWithin, mayAct, orgFor } from './access.ts'
 import { type DeletingApp, finishDeletion } from './app-deletion.ts'
 import type { Actor, Control } from './context.ts'
-import { checkAppName } from './names.ts'
+import { checkAppName, checkNetworkName } from './names.ts'
 import { DEFAULT_NETWORK, ensureNetwork, NETWORK_LANE } from './networks.ts'
 import { del, put, readOne, readPage, transact } from './transact.ts'
 
@@ -25,11 +25,12 @@ export interface NewApp {
 /** 422 `name_taken` when any org has an app of that name. Nothing is allocated (I9). */
 export async function createApp(control: Control, actor: Actor, input: NewApp): Promise<App> {
   const name = checkAppName(input.name)
+  const networkName = checkNetworkName(input.network || DEFAULT_NETWORK)
   const org = await orgFor(control, actor, input.org)
   const plan = async (read: Parameters<Parameters<typeof transact>[1]>[0]) => {
     if (await read.get(keys.app(name))) throw nameTaken(name)
     if (await read.get(keys.appDeleting(name))) throw stillDeleting(name)
-    const { network, ops } = await ensureNetwork(read, org.slug, input.network || DEFAULT_NETWORK)
+    const { network, ops } = await ensureNetwork(read, org.slug, networkName)
     const nowMs = control.clock.now()
     const app: App = {
       id: ulid(nowMs).toLowerCase(),
@@ -47,7 +48,8 @@ export async function createApp(control: Control, actor: Actor, input: NewApp): 
       result: app,
     }
   }
-  return (await transact(control, plan, { lane: NETWORK_LANE })).result
+  const isKnown = await readOne(control.store, keys.network(org.slug, networkName))
+  return (await transact(control, plan, isKnown ? {} : { lane: NETWORK_LANE })).result
 }
 
 /** 404 `Could not find App` when there is none that the actor may see. */

@@ -129,7 +129,8 @@ async function createCa(nowMs: number): Promise<Ca> {
   const keyPair = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
-    name: 'CN=Fairway control plane',
+    // Different names for different authorities, so that errors about a chain say what is wrong.
+    name: `CN=Fairway control plane ${randomBytes(4).toString('hex')}`,
     notBefore: new Date(nowMs - BACKDATE_MS),
     notAfter: new Date(nowMs + CA_DAYS * DAY_MS),
     signingAlgorithm: ALGORITHM,

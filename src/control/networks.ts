@@ -15,13 +15,13 @@ const NETWORKS_LISTED_MAX = 10_000
 /** Changes that may make a network run in this lane, since all of them count the same counter up. */
 export const NETWORK_LANE = 'networks'
 
-/** The network of that name, and what to write when it is new. Within a transaction. */
+/** The network of that (checked) name, and what to write when it is new. Within a transaction. */
 export async function ensureNetwork(
   read: Read,
   org: string,
   name: string,
 ): Promise<{ network: Network; ops: Op[] }> {
-  const known = await read.get<Network>(keys.network(org, checkNetworkName(name)))
+  const known = await read.get<Network>(keys.network(org, name))
   if (known) return { network: known, ops: [] }
   const counter = keys.counter('network')
   // Id 0 belongs to the mesh between hosts.

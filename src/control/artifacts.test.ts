@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { afterEach, beforeEach, test } from 'node:test'
+import { createApp, deleteApp } from './apps.ts'
+import { artifactOf, openArtifact, putArtifact, sweepArtifacts } from './artifacts.ts'
+import { createOrg } from './orgs.ts'
+import { type TestControl, testActor, testConfig, testControl } from './testing.ts'
+
+const ada = testActor('personal')
+let control: TestControl
+let dir: string
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'fairway-artifacts-'))
+  control = testControl({ config: testConfig({ stateDir: dir }) })
+  await createOrg(control, { slug: 'personal', name: 'p', type: 'PERSONAL' })
+  for (const name of ['hello', 'other']) await createApp(control, ada, { name, org: 'personal' })
+})
+afterEach(() => rmSync(dir, { recursive: true }))
+
+const bytes = Buffer.from('a packed folder'.repeat(10_000))
+const digest = createHash('sha256').update(bytes).digest('hex')
+const store = (app = 'hello', expected?: string) =>
+  putArtifact(control, ada, { app, stream: Readable.from([bytes]), expected: expected ?? null })
+const files = () => readdirSync(join(dir, 'artifacts'))
+
+test('what was put is there under its digest, readable by its owner alone', async () => {
+  const artifact = await store('hello', `sha256:${digest}`)
+  assert.deepEqual([artifact.digest, artifact.size], [digest, bytes.length])
+  const { stream, size } = await openArtifact(control, digest)
+  assert.deepEqual(await buffer(stream), bytes)
+  assert.equal(size, bytes.length)
+  assert.equal(statSync(join(dir, 'artifacts', digest)).mode & 0o777, 0o400)
+  assert.equal((await artifactOf(control, 'hello', digest))?.size, bytes.length)
+  assert.equal(await artifactOf(control, 'other', digest), undefined)
+})
+
+test('a wrong digest, a broken stream and a foreign app leave nothing behind', async () => {
+  await assert.rejects(store('hello', 'c'.repeat(64)), /SHA-256 is/)
+  await assert.rejects(store('hello', 'not a digest'), { code: 'invalid' })
+  const broken = new Readable({
+    read() {
+      this.push('half')
+      this.destroy(new Error('cut'))
+    },
+  })
+  await assert.rejects(putArtifact(control, ada, { app: 'hello', stream: broken }), /cut/)
+  await assert.rejects(store('nobody'), { status: 404 })
+  assert.deepEqual(files(), [])
+  await assert.rejects(openArtifact(control, digest), { status: 404 })
+  await assert.rejects(openArtifact(control, '../../etc/passwd'), { code: 'invalid' })
+})
+
+test('a file goes with the last app that refers to it', async () => {
+  await Promise.all([store('hello'), store('hello'), store('other')])
+  assert.deepEqual(files(), [digest])
+  await deleteApp(control, ada, 'hello')
+  assert.deepEqual(files(), [digest])
+  await deleteApp(control, ada, 'other')
+  assert.deepEqual(files(), [])
+})
+
+test('drafts that a crash has left are swept at start', async () => {
+  await store()
+  writeFileSync(join(dir, 'artifacts', '.incoming-1'), 'half')
+  await sweepArtifacts(control)
+  assert.deepEqual(files(), [digest])
+})
