@@ -40,5 +40,7 @@ export function registerLogs(app: FastifyInstance, context: ApiContext): void {
 }
 
 async function* encoded(lines: AsyncIterable<unknown>): AsyncGenerator<string> {
+  // An empty line sends the headers: a reader of a quiet app learns at once that it is connected.
+  yield '\n'
   for await (const line of lines) yield encodeLine(line)
 }
