@@ -1,19 +1,11 @@
 import 'reflect-metadata'
 import { randomBytes, webcrypto } from 'node:crypto'
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import * as x509 from '@peculiar/x509'
 import { FairwayError } from '../base/errors.ts'
+import { createPrivateFile } from './private-file.ts'
 
 /**
  * The control plane's own certificate authority: it says which host an agent speaks for, and to the
@@ -50,10 +42,8 @@ export interface Credentials {
 export async function loadOrCreateCa(stateDir: string, nowMs = Date.now()): Promise<Ca> {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 })
   const path = join(stateDir, 'ca.json')
-  if (existsSync(path)) return readCa(path)
-  const ca = await createCa(nowMs)
-  writePrivate(path, JSON.stringify(ca))
-  return ca
+  if (!existsSync(path)) createPrivateFile(path, JSON.stringify(await createCa(nowMs)))
+  return readCa(path)
 }
 
 /** For a host's agent: client authentication, and the name by which the control plane knows it. */
@@ -204,13 +194,4 @@ function readCa(path: string): Ca {
     return { certificate: parsed.certificate, key: parsed.key }
   }
   throw new FairwayError('bad_ca', `${path} is not an authority's file; restore it from a copy`)
-}
-
-function writePrivate(path: string, text: string): void {
-  const draft = `${path}.${process.pid}`
-  const fd = openSync(draft, 'w', 0o600)
-  writeSync(fd, text)
-  fsyncSync(fd)
-  closeSync(fd)
-  renameSync(draft, path)
 }

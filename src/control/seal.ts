@@ -1,18 +1,9 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { FairwayError } from '../base/errors.ts'
 import type { Sealer } from './context.ts'
+import { createPrivateFile } from './private-file.ts'
 
 /** AES-256-GCM; a sealed text is base64url of version byte, 12-byte nonce, ciphertext, 16-byte tag. */
 
@@ -52,7 +43,7 @@ export function createSealer(key: Buffer): Sealer {
 export function loadOrCreateSealer(stateDir: string): Sealer {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 })
   const path = join(stateDir, 'seal.key')
-  createKeyFile(path)
+  createPrivateFile(path, randomBytes(KEY_BYTES))
   const key = readFileSync(path)
   if (key.length !== KEY_BYTES) {
     throw new FairwayError(
@@ -61,23 +52,6 @@ export function loadOrCreateSealer(stateDir: string): Sealer {
     )
   }
   return createSealer(key)
-}
-
-/** Written whole beside its place and then linked there: a crash leaves all of it or nothing. */
-function createKeyFile(path: string): void {
-  if (existsSync(path)) return
-  const draft = `${path}.${process.pid}`
-  const fd = openSync(draft, 'w', 0o600)
-  writeSync(fd, randomBytes(KEY_BYTES))
-  fsyncSync(fd)
-  closeSync(fd)
-  try {
-    linkSync(draft, path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  } finally {
-    unlinkSync(draft)
-  }
 }
 
 const unreadable = () =>
