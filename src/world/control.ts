@@ -16,6 +16,7 @@ import { FairwayError } from '../base/errors.ts'
 import { CgroupRoot } from './cgroups.ts'
 import type { WorldDescription } from './description.ts'
 import type { WorldRequest } from './init.ts'
+import { atPlace } from './place.ts'
 import { completePath, type Problem, preflight } from './preflight.ts'
 import { type RunningWorld, runningWorld, startTime, type WorldState } from './state.ts'
 import type { PlaceStatus } from './units.ts'
@@ -202,10 +203,6 @@ export function execArgv(
     '--pid',
     '--ipc',
     `--wd=${process.cwd()}`,
-    'ip',
-    'netns',
-    'exec',
-    place,
-    ...command,
+    ...atPlace(place, command),
   ]
 }

@@ -69,6 +69,9 @@ export interface HostPlan {
   readonly router: { readonly v4: string; readonly v6: string; readonly as: number }
 }
 
+/** Prefixes of hosts and routers. */
+export const UNDERLAY = ['100.64.0.0/16', '10.254.0.0/15', '2001:db8:fe00::/39'] as const
+
 const CORE = 'router-core'
 /** Equally far from every region, and so far that nothing between two regions goes through it. */
 const CORE_DISTANCE_MS = 250

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { routerConfig } from '../anycast/bird.ts'
 import type { Logger } from '../base/log.ts'
@@ -13,7 +13,8 @@ import { Unit, type UnitSpec, type UnitStatus } from '../kernel/unit.ts'
 import { PORTS } from '../model/wire.ts'
 import { CgroupRoot } from './cgroups.ts'
 import type { WorldDescription } from './description.ts'
-import type { HostPlan, WorldPlan } from './plan.ts'
+import { atPlace } from './place.ts'
+import { type HostPlan, UNDERLAY, type WorldPlan } from './plan.ts'
 import { distancesOf } from './regions.ts'
 import type { WorldState } from './state.ts'
 
@@ -55,7 +56,6 @@ export class WorldUnits {
     const control = this.#startControl()
     await control.waitReady(READY_TIMEOUT_MS)
     progress('control plane: answers')
-    this.#writeCliFile()
     const holders = await Promise.all(this.#plan.hosts.map((host) => this.#startHost(ca, host)))
     await this.#startResolver(ca)
     this.#startRelays()
@@ -195,11 +195,10 @@ export class WorldUnits {
     const tls = writeTls(join(dir, 'tls'), await issueFollowerCertificate(ca, 'resolver'))
     const { resolver, control, internet } = this.#plan
     const file = this.#file('resolver.json', {
-      stateDir: dir,
       controlUrls: [this.#agentsUrl()],
       tls,
       listen: [resolver.v4, resolver.v6],
-      zones: [this.#world.appsDomains[0]],
+      appsDomain: this.#world.appsDomains[0],
       statics: {
         [`api.${this.#world.appsDomains[0]}`]: { a: [control.v4], aaaa: [control.v6] },
         'internet.test': { a: [internet.v4], aaaa: [internet.v6] },
@@ -231,21 +230,15 @@ export class WorldUnits {
     return `https://${this.#plan.control.v4}:${PORTS.agents}`
   }
 
+  /** The underlay of hosts and routers, and the control plane: nothing of a machine's business. */
   #protectedPrefixes(): string[] {
-    const { control, hosts } = this.#plan
-    return [
-      `${control.v4}/32`,
-      `${control.v6}/128`,
-      ...hosts.flatMap((h) => [`${h.v4}/32`, `${h.v6}/128`]),
-    ]
+    const { control } = this.#plan
+    return [...UNDERLAY, `${control.v4}/32`, `${control.v6}/128`]
   }
 
   #unit(place: string, name: string, rest: Omit<UnitSpec, 'name' | 'logFile'>): Unit {
     const spec = { name, logFile: join(this.#state.logDir, place, `${name}.log`), ...rest }
-    const unit = new Unit(
-      { ...spec, argv: ['ip', 'netns', 'exec', place, ...spec.argv] },
-      this.#log.child({ place }),
-    )
+    const unit = new Unit({ ...spec, argv: atPlace(place, spec.argv) }, this.#log.child({ place }))
     unit.onMessage = (message) => {
       if (message.t === 'reply') this.#replies.get(message.id as number)?.(message)
     }
@@ -284,11 +277,6 @@ export class WorldUnits {
         }
       }
     }
-  }
-
-  #writeCliFile(): void {
-    const token = readFileSync(join(this.#state.controlDir, 'token'), 'utf8').trim()
-    writeFileSync(join(this.#state.dir, 'token'), token, { mode: 0o600 })
   }
 
   #addresses(place: string): string[] {
