@@ -13,15 +13,16 @@ export interface Timed {
  * timer each.
  */
 export class Deadlines {
-  /** Milliseconds, as of the last sweep. */
-  now: number
+  /** Milliseconds since this began, as of the last sweep: small integers, which engines like. */
+  now = 0
   readonly #clock: () => number
+  readonly #began: number
   readonly #timed = new Set<Timed>()
   #timer: NodeJS.Timeout | null = null
 
   constructor(clock: () => number) {
     this.#clock = clock
-    this.now = Math.floor(clock())
+    this.#began = clock()
   }
 
   start(): void {
@@ -43,7 +44,7 @@ export class Deadlines {
   }
 
   sweep(): void {
-    const now = Math.floor(this.#clock())
+    const now = Math.floor(this.#clock() - this.#began)
     this.now = now
     for (const timed of this.#timed) if (timed.deadline <= now) timed.onDeadline()
   }

@@ -22,6 +22,8 @@ export interface EdgeProxyOptions {
   readonly balancer?: Balancer
   readonly destinationOf?: OriginalDestination
   readonly now?: () => number
+  /** Milliseconds that never go back, for time-outs. */
+  readonly monotonic?: () => number
   readonly random?: () => number
 }
 
@@ -45,7 +47,7 @@ export class EdgeProxy {
       ...{ view, host, region, backhaulPort, counters, now, draining: false },
       appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),
       balancer: options.balancer ?? nearestBalancer({ host, region, view, random, now }),
-      deadlines: new Deadlines(now),
+      deadlines: new Deadlines(options.monotonic ?? (() => performance.now())),
       upstreams: new Upstreams(() => this.#ctx, backhaulPort),
       appLog: new AppLog(options.onAppLog, now, counters),
       scratch: new Scratch(),

@@ -136,7 +136,6 @@ class InflightCounts {
       this.#counts.set(machine, services)
     }
     services[service] = (services[service] ?? 0) + delta
-    if (delta < 0 && services.every((n) => !n)) this.#counts.delete(machine)
   }
 }
 

@@ -36,16 +36,18 @@ const isBlank = (c: number): boolean => c === SP || c === HTAB
 
 /**
  * Names to recognise, as small numbers above 0. First letter and length rule nearly every other
- * name out before anything is sliced.
+ * name out; what is left is compared in place, because a slice and its hash cost more than all else
+ * that is done to a field.
  */
 export class NameTable {
-  readonly #ids = new Map<string, number>()
-  readonly #maybe = new Uint8Array(32 * NAME_LENGTH_MAX)
+  readonly #names: string[][] = Array.from({ length: 32 * NAME_LENGTH_MAX }, () => NO_NAMES)
+  readonly #ids: number[][] = this.#names.map(() => NO_IDS)
 
   constructor(names: Readonly<Record<string, number>>) {
     for (const [name, id] of Object.entries(names)) {
-      this.#ids.set(name, id)
-      this.#maybe[slotOf(name.charCodeAt(0), name.length)] = 1
+      const slot = slotOf(name.charCodeAt(0), name.length)
+      this.#names[slot] = [...this.#names[slot]!, name]
+      this.#ids[slot] = [...this.#ids[slot]!, id]
     }
   }
 
@@ -53,8 +55,11 @@ export class NameTable {
   idOf(text: string, start: number, end: number): number {
     const length = end - start
     if (length >= NAME_LENGTH_MAX) return 0
-    if (this.#maybe[slotOf(text.charCodeAt(start), length)] === 0) return 0
-    return this.#ids.get(text.slice(start, end).toLowerCase()) ?? 0
+    const slot = slotOf(text.charCodeAt(start), length)
+    const names = this.#names[slot]!
+    for (let i = 0; i < names.length; i++)
+      if (equalsToken(text, start, names[i]!)) return this.#ids[slot]![i]!
+    return 0
   }
 
   /**
@@ -64,15 +69,26 @@ export class NameTable {
   aliasOf(text: string, start: number, end: number): number {
     const length = end - start
     if (length >= NAME_LENGTH_MAX) return 0
-    if (this.#maybe[slotOf(text.charCodeAt(start), length)] === 0) return 0
+    if (this.#names[slotOf(text.charCodeAt(start), length)]!.length === 0) return 0
     const name = text.slice(start, end)
-    if (!name.includes('_')) return 0
-    return this.#ids.get(name.toLowerCase().replaceAll('_', '-')) ?? 0
+    return name.includes('_') ? this.idOf(name.replaceAll('_', '-'), 0, length) : 0
   }
 }
 
 const NAME_LENGTH_MAX = 64
+const NO_NAMES: string[] = []
+const NO_IDS: number[] = []
 const slotOf = (first: number, length: number): number => ((first & 31) << 6) | length
+
+/**
+ * Whether the token at `start` is `lower`, in any case. Bit 5 is what tells the cases apart; among
+ * characters of tokens no other pair differs in it alone and has a letter, digit or `-` in it.
+ */
+export function equalsToken(text: string, start: number, lower: string): boolean {
+  for (let i = 0; i < lower.length; i++)
+    if ((text.charCodeAt(start + i) | 32) !== lower.charCodeAt(i)) return false
+  return true
+}
 
 /**
  * Length in octets by a Content-Length value (RFC 9112 6.2), or -1. One number, digits only: lists

@@ -41,7 +41,11 @@ export class PublicConnection extends HttpConnection {
   readonly #forwardedFor: string
   readonly #fixed: string
   readonly #port: string
+  /** The same, joined as most requests need them. */
+  readonly #usual: string
+  readonly #usualEnd: string
   readonly #prefaceOrigin: string
+  #route: PortRoute | null = null
   #policy: HttpPolicy | null = null
   #requestId = ''
   #minor = 1
@@ -60,11 +64,13 @@ export class PublicConnection extends HttpConnection {
     this.#ids = ids
     const { clientAddress, localAddress, localPort, https } = origin
     this.#forwardedFor = `${clientAddress}, ${localAddress}\r\n`
-    this.#port = `X-Forwarded-Port: ${localPort}\r\n`
     this.#fixed =
       `Fly-Client-IP: ${clientAddress}\r\nX-Forwarded-Proto: ${https ? 'https' : 'http'}\r\n` +
       `X-Forwarded-SSL: ${https ? 'on' : 'off'}\r\nFly-Forwarded-Port: ${localPort}\r\n` +
       `Fly-Region: ${ctx.region}\r\nFly-Request-Id: `
+    this.#usual = `X-Forwarded-For: ${this.#forwardedFor}${this.#fixed}`
+    this.#port = `X-Forwarded-Port: ${localPort}\r\n`
+    this.#usualEnd = `\r\nVia: 1.1 ${VIA_NAME}\r\n${this.#port}`
     this.#prefaceOrigin = prefaceOrigin({ ...origin, region: ctx.region })
   }
 
@@ -88,8 +94,11 @@ export class PublicConnection extends HttpConnection {
       this.#redirect(head)
       return
     }
-    const policy = policyOf(route)
-    this.#policy = policy
+    if (route !== this.#route) {
+      this.#route = route
+      this.#policy = policyOf(route)
+    }
+    const policy = this.#policy!
     this.idleMs = policy.idleMs
     this.deadline = this.ctx.deadlines.now + policy.idleMs
     this.exchange.begin(
@@ -157,15 +166,18 @@ export class PublicConnection extends HttpConnection {
       else if (this.#minor === 0) fields += 'Connection: keep-alive\r\n'
       if (!head.hasDate) fields += `Date: ${new Date().toUTCString()}\r\n`
     }
-    const line = `HTTP/1.1 ${head.statusText}\r\n`
-    if (policy.pristine) return `${line}${fields}\r\n`
-    const via = `Via: 1.${head.minor} ${VIA_NAME}\r\n`
-    return `${line}${fields}Server: ${SERVER}\r\n${via}Fly-Request-Id: ${this.#requestId}\r\n\r\n`
+    const start = head.statusText === '200 OK' ? OK_LINE : `HTTP/1.1 ${head.statusText}\r\n`
+    if (policy.pristine) return `${start}${fields}\r\n`
+    const own = head.minor === 1 ? RESPONSE_FIELDS : RESPONSE_FIELDS_10
+    return start + fields + own + this.#requestId + HEAD_END
   }
 
   // Private
 
   #requestHead(head: RequestHead): string {
+    const { forwardedFor, hasForwardedPort, upgrade, host, minor } = head
+    if (forwardedFor === '' && !hasForwardedPort && upgrade === '' && host !== '' && minor === 1)
+      return head.forward + this.#usual + this.#requestId + this.#usualEnd
     const list = head.forwardedFor === '' ? '' : `${head.forwardedFor}, `
     let out = `${head.forward}X-Forwarded-For: ${list}${this.#forwardedFor}${this.#fixed}`
     out += `${this.#requestId}\r\nVia: 1.${head.minor} ${VIA_NAME}\r\n`
@@ -217,5 +229,9 @@ export class PublicConnection extends HttpConnection {
   }
 }
 
+const OK_LINE = 'HTTP/1.1 200 OK\r\n'
+const RESPONSE_FIELDS = `Server: ${SERVER}\r\nVia: 1.1 ${VIA_NAME}\r\nFly-Request-Id: `
+const RESPONSE_FIELDS_10 = RESPONSE_FIELDS.replace('1.1', '1.0')
+const HEAD_END = '\r\n\r\n'
 const CHUNK_FIELDS = new Set(['transfer-encoding', 'trailer'])
 const hostOf = (address: string): string => (address.includes(':') ? `[${address}]` : address)

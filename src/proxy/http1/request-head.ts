@@ -2,6 +2,7 @@ import * as limits from '../limits.ts'
 import { CHAR_CLASS, SP, TARGET, TOKEN } from './chars.ts'
 import {
   contentLength,
+  equalsToken,
   listOf,
   NameTable,
   newFieldSpan,
@@ -88,7 +89,7 @@ const NAMES = new NameTable({
 const NOT_NOMINATED = new Set(['host', 'content-length', 'transfer-encoding', 'expect'])
 
 /** Methods that may be sent twice (RFC 9110 9.2.2). */
-const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
+const IDEMPOTENT = ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']
 
 /**
  * One request head. A worker has a single one and reads it before the next scan, so that a request
@@ -163,8 +164,7 @@ export class RequestHead {
     let c = text.charCodeAt(i)
     while ((CHAR_CLASS[c]! & TOKEN) !== 0) c = text.charCodeAt(++i)
     if (c !== SP || i === from || i - from > limits.METHOD_BYTES_MAX) return FAULTS.method
-    this.method = text.slice(from, i)
-    this.idempotent = IDEMPOTENT.has(this.method)
+    this.#setMethod(text, from, i)
     const targetStart = ++i
     c = text.charCodeAt(i)
     while ((CHAR_CLASS[c]! & TARGET) !== 0) c = text.charCodeAt(++i)
@@ -174,6 +174,17 @@ export class RequestHead {
     const bad = this.#version(i + 1, lineEnd)
     if (bad) return bad
     return this.#target(lineEnd)
+  }
+
+  #setMethod(text: string, from: number, to: number): void {
+    for (const method of IDEMPOTENT)
+      if (to - from === method.length && text.startsWith(method, from)) {
+        this.method = method
+        this.idempotent = true
+        return
+      }
+    this.method = text.slice(from, to)
+    this.idempotent = false
   }
 
   #version(at: number, lineEnd: number): HeadFault | null {
@@ -283,6 +294,10 @@ export class RequestHead {
   }
 
   #connection(value: string): HeadFault | null {
+    if (value === 'keep-alive') {
+      this.keepAlive10 = true
+      return null
+    }
     for (const option of listOf(value)) {
       if (option === 'close') this.close = true
       else if (option === 'keep-alive') this.keepAlive10 = true
@@ -327,7 +342,7 @@ export class RequestHead {
 const SPAN = newFieldSpan()
 
 function equalsChunked(text: string, start: number, end: number): boolean {
-  return end - start === 7 && text.slice(start, end).toLowerCase() === 'chunked'
+  return end - start === 7 && equalsToken(text, start, 'chunked')
 }
 
 /** uri-host [":" port] (RFC 9110 7.2): name, IPv4, or IPv6 in brackets. */

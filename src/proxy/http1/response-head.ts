@@ -99,7 +99,8 @@ export class ResponseHead {
     for (let i = from + 12; i < lineEnd; i++)
       if ((CHAR_CLASS[text.charCodeAt(i)]! & FIELD) === 0) return 'the status line is malformed'
     this.status = status
-    this.statusText = text.slice(from + 9, lineEnd)
+    // The usual one as a constant: nothing to slice, and compared by its address.
+    this.statusText = text.startsWith(OK, from + 9) ? '200 OK' : text.slice(from + 9, lineEnd)
     return null
   }
 
@@ -154,6 +155,10 @@ export class ResponseHead {
   }
 
   #connection(value: string): void {
+    if (value === 'keep-alive') {
+      this.#keepAlive = true
+      return
+    }
     for (const option of listOf(value)) {
       if (option === 'close') this.close = true
       else if (option === 'keep-alive') this.#keepAlive = true
@@ -178,6 +183,7 @@ export class ResponseHead {
   }
 }
 
+const OK = '200 OK\r\n'
 const SPAN = newFieldSpan()
 
 /** No body, whatever the fields say (RFC 9112 6.3). */
