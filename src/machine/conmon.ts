@@ -1,5 +1,5 @@
-import { existsSync, readFileSync, watch } from 'node:fs'
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { constants, existsSync, readFileSync, watch } from 'node:fs'
+import { mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { type Clock, systemClock } from '../base/clock.ts'
 import { FairwayError } from '../base/errors.ts'
@@ -28,6 +28,9 @@ const EXIT_RECORD_MS = 2_000
 const EXIT_POLL_MS = 5
 /** Past this conmon starts the log anew by itself: the bound while no agent rotates it. */
 const LOG_BYTES_UNATTENDED = 64 * 1024 * 1024
+/** The sandbox writes one byte as soon as its end of the fifo is open. */
+const FIFO_TIMEOUT_MS = 1_000
+const FIFO_POLL_MS = 1
 /** What a killed process has; stands in where the true status is lost. */
 const CODE_KILLED = 137
 
@@ -70,7 +73,7 @@ export async function createConmonRuntime(options: ConmonOptions): Promise<Runti
   return {
     list: () => list(conmon, run),
     create: (spec) => create(conmon, run, spec),
-    start: async (id) => void (await run(['start', id])),
+    start: (id) => start(conmon, run, id),
     kill: (id, signal) => kill(run, id, signal),
     delete: (id) => remove(conmon, run, id),
   }
@@ -137,6 +140,38 @@ function conmonArgv(c: Conmon, id: string, folder: string): string[] {
     // An attach socket in the bundle, wherever that lies; no fsync at every exit; no keyring each.
     ...['--full-attach', '--no-sync-log', '--no-new-keyring'],
   ]
+}
+
+/**
+ * Lets the program run. The sandbox waits until somebody opens its `exec.fifo` for reading, which is
+ * what `runc start` does; done here it spares a process, a fifth of a start. Any surprise is left
+ * to `runc start`.
+ */
+async function start(c: Conmon, run: Run, id: string): Promise<void> {
+  const fifo = join(c.options.runDir, 'runc', id, 'exec.fifo')
+  const opened = await openFifo(c, fifo).catch(() => false)
+  // Without the file the sandbox counts as started.
+  if (opened) await rm(fifo, { force: true })
+  else await run(['start', id])
+}
+
+async function openFifo(c: Conmon, path: string): Promise<boolean> {
+  // Non-blocking: a sandbox that died would hold a thread of ours for ever.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const byte = Buffer.alloc(1)
+    for (let waitedMs = 0; waitedMs < FIFO_TIMEOUT_MS; waitedMs += FIFO_POLL_MS) {
+      const read = await file.read(byte, 0, 1).catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'EAGAIN') return { bytesRead: 0 }
+        throw error
+      })
+      if (read.bytesRead === 1) return true
+      await c.clock.sleep(FIFO_POLL_MS)
+    }
+    return false
+  } finally {
+    await file.close()
+  }
 }
 
 async function kill(run: Run, id: string, signal: string): Promise<void> {

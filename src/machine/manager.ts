@@ -18,7 +18,7 @@ import { LogStore, type LogsCall } from './logs/store.ts'
 import type { MachineNetwork } from './network.ts'
 import { attachedMachine, prepareMachine } from './prepare.ts'
 import { processesOf } from './processes.ts'
-import { newRecord, readRecord } from './record.ts'
+import { newRecord, readRecord, writeRecord } from './record.ts'
 import type { ExitListener, Runtime } from './runtime.ts'
 import { createSlots } from './start-slots.ts'
 import { inUserNamespace, parseIdMap } from './user.ts'
@@ -150,11 +150,7 @@ class Manager implements MachineManager {
       ...{ runtime, clock, log: deps.log, random: deps.random ?? Math.random },
       folder: this.#folder,
       startSlot: createSlots(STARTS_MAX),
-      prepare: async (machine, record) => {
-        const prepared = await prepareMachine(prepare, machine, record)
-        deps.log.debug({ machine: machine.id, ...prepared.times }, 'machine prepared')
-        return prepared.record
-      },
+      prepare: (machine, record) => prepareMachine(prepare, machine, record),
       attach: (machine) => deps.network.attach(attachedMachine(machine)),
       detach: (id) => deps.network.detach(id),
       started: (machine) => this.#checks.start(machine),
@@ -167,7 +163,8 @@ class Manager implements MachineManager {
         for (const listener of this.#listeners) listener(report)
       },
       line: (line) => this.#logs.machine(line),
-      forgotten: (id) => this.#forget(id),
+      save: (record) => writeRecord(this.#folder(record.machine.id), record),
+      forget: (id) => this.#forget(id),
     }
   }
 
@@ -228,11 +225,12 @@ class Manager implements MachineManager {
     return worker
   }
 
-  #forget(id: string): void {
-    this.#workers.delete(id)
+  async #forget(id: string): Promise<void> {
     this.#checks.forget(id)
     this.#loads.delete(id)
-    void this.#logs.forget(id)
+    await this.#logs.forget(id)
+    await rm(this.#folder(id), { recursive: true, force: true })
+    this.#workers.delete(id)
     // Asked for again while the last of it went away.
     const machine = this.#desired.get(id)
     if (machine && !this.#closing.signal.aborted) this.#add(machine).update(machine)

@@ -8,6 +8,11 @@ export interface MachineNetwork {
    * routes, and the machine's elements in the firewall's sets. Idempotent: repairs what is missing.
    */
   attach(machine: AttachedMachine): Promise<{ readonly netnsPath: string }>
+  /**
+   * Optional: makes the namespace alone. Where it exists, a sandbox is made in the namespace while
+   * `attach` puts the rest in force, and starts when both are done.
+   */
+  namespace?(machine: AttachedMachine): Promise<{ readonly netnsPath: string }>
   /** Takes all of it away. Not an error when nothing is there. */
   detach(id: string): Promise<void>
   /** Ids of the machines that have a namespace, read from the kernel. */

@@ -26,50 +26,58 @@ export interface PrepareOptions {
   folder(id: string): string
 }
 
-/** Milliseconds that the parts of a preparation took; they overlap. */
-export interface PrepareTimes {
-  readonly launchMs: number
-  readonly networkMs: number
-  readonly totalMs: number
+export interface Prepared {
+  readonly record: MachineRecord
+  /** Resolves when the machine's network is in force: its program may not start before. */
+  readonly inForce: Promise<void>
 }
 
 /**
- * Makes everything that a machine's sandbox stands on: its network in force, its artifact unpacked,
- * its bundle written. A bundle from the same instance, secrets and artifact is used again, so that
- * a machine that crashed starts without the control plane.
+ * Makes everything that a machine's sandbox stands on: its network, its artifact unpacked, its
+ * bundle written. A bundle from the same instance, secrets and artifact is used again, so that a
+ * machine that crashed starts without the control plane.
  */
 export async function prepareMachine(
   options: PrepareOptions,
   machine: Machine,
   record: MachineRecord,
-): Promise<{ record: MachineRecord; times: PrepareTimes }> {
-  const beganMs = performance.now()
-  const folder = options.folder(machine.id)
-  let launchMs = 0
-  let networkMs = 0
-  const attach = async () => {
-    const attached = await options.network.attach(attachedMachine(machine))
-    networkMs = performance.now() - beganMs
-    return attached
-  }
-  const specify = async () => {
-    await mkdir(join(folder, 'log'), { recursive: true, mode: 0o700 })
-    const reusable = usableBundle(machine, record)
-    const spec = reusable ?? (await options.launch(machine))
-    const app = await options.artifacts.folder(spec.artifact)
-    launchMs = performance.now() - beganMs
-    return { app, spec: reusable ? undefined : (spec as LaunchSpec) }
-  }
+): Promise<Prepared> {
+  const { network } = options
+  const attached = attachedMachine(machine)
+  const namespace = network.namespace?.(attached) ?? network.attach(attached)
+  const inForce = namespace.then(async () => {
+    if (network.namespace) await network.attach(attached)
+  })
   // Both to their end, so that a failure leaves no work going on behind the next attempt.
-  const [attached, specified] = await Promise.allSettled([attach(), specify()])
-  if (specified.status === 'rejected') throw specified.reason
-  if (attached.status === 'rejected') throw attached.reason
+  const [named, specified] = await Promise.allSettled([
+    namespace,
+    specify(options, machine, record),
+  ])
+  if (named.status === 'rejected' || specified.status === 'rejected') {
+    await inForce.catch(() => {})
+    throw specified.status === 'rejected'
+      ? specified.reason
+      : (named as PromiseRejectedResult).reason
+  }
+  inForce.catch(() => {}) // Whoever makes the sandbox awaits it, some time later.
   const { spec, app } = specified.value
-  const stamp = spec
-    ? await bundle(options, { machine, spec, app, netnsPath: attached.value.netnsPath })
-    : record.bundle
-  const totalMs = performance.now() - beganMs
-  return { record: { ...record, bundle: stamp }, times: { launchMs, networkMs, totalMs } }
+  if (!spec) return { record, inForce }
+  const { netnsPath } = named.value
+  const stamp = await bundle(options, { machine, spec, app, netnsPath })
+  return { record: { ...record, bundle: stamp }, inForce }
+}
+
+/** `spec` is undefined when the bundle on disk will do. */
+async function specify(
+  options: PrepareOptions,
+  machine: Machine,
+  record: MachineRecord,
+): Promise<{ app: string; spec: LaunchSpec | undefined }> {
+  await mkdir(join(options.folder(machine.id), 'log'), { recursive: true, mode: 0o700 })
+  const usable = usableBundle(machine, record)
+  if (usable) return { app: await options.artifacts.folder(usable.artifact), spec: undefined }
+  const spec = await options.launch(machine)
+  return { app: await options.artifacts.folder(spec.artifact), spec }
 }
 
 /** What the network has to know of a machine. */

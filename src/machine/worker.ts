@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises'
 import type { Clock } from '../base/clock.ts'
 import { backoffMs, isoTime } from '../base/clock.ts'
 import { FairwayError, messageOf } from '../base/errors.ts'
@@ -7,7 +6,8 @@ import type { CheckStatus, Machine, MachineEvent, MachineState } from '../model/
 import type { LogLine, MachineReport } from '../model/wire.ts'
 import { exitedEvent, machineEvent, signalOfCode } from './events.ts'
 import { nextStep, type Step } from './plan.ts'
-import { type MachineRecord, withEvents, writeRecord } from './record.ts'
+import type { Prepared } from './prepare.ts'
+import { type MachineRecord, withEvents } from './record.ts'
 import { planRestart, restartPolicy, retriesMax } from './restart.ts'
 import type { Runtime, Sandbox, SandboxExit } from './runtime.ts'
 import { signalOf } from './signals.ts'
@@ -21,11 +21,15 @@ export interface WorkerHost {
   readonly log: Logger
   /** The folder of a machine. */
   folder(id: string): string
+  /** Keeps the record, before anybody hears of what it says. */
+  save(record: MachineRecord): Promise<void>
+  /** Nothing is left of the machine: removes its folder and its worker. */
+  forget(id: string): Promise<void>
   /**
    * Everything before the sandbox: launch specification, artifact, network, bundle; answers the
    * record with its stamp. Takes its turn among the starts of the host.
    */
-  prepare(machine: Machine, record: MachineRecord): Promise<MachineRecord>
+  prepare(machine: Machine, record: MachineRecord): Promise<Prepared>
   /** Repairs the network of a machine that runs. */
   attach(machine: Machine): Promise<unknown>
   /** Takes the machine's network away. */
@@ -38,7 +42,6 @@ export interface WorkerHost {
   checks(id: string): WorkerChecks
   report(report: MachineReport): void
   line(line: Pick<LogLine, 'app' | 'machine' | 'level' | 'message'>): void
-  forgotten(id: string): void
 }
 
 export interface WorkerChecks {
@@ -202,8 +205,7 @@ export class MachineWorker {
     }
     const step = this.#next()
     if (step.do === 'forget') {
-      await rm(this.#host.folder(this.id), { recursive: true, force: true })
-      this.#host.forgotten(this.id)
+      await this.#host.forget(this.id)
       return false
     }
     await this.#perform(step)
@@ -236,10 +238,9 @@ export class MachineWorker {
     }
   }
 
-  /** Writes what has become of the machine before anybody hears of it. */
   async #save(change: Partial<MachineRecord>, ...events: MachineEvent[]): Promise<void> {
     this.#record = withEvents({ ...this.#record, ...change }, events)
-    await writeRecord(this.#host.folder(this.id), this.#record)
+    await this.#host.save(this.#record)
   }
 
   async #rest(state: MachineState): Promise<void> {
@@ -293,16 +294,25 @@ export class MachineWorker {
   }
 
   async #launch(machine: Machine): Promise<void> {
-    const { runtime } = this.#host
-    this.#record = await this.#host.prepare(machine, this.#record)
+    const { runtime, log } = this.#host
+    const beganMs = performance.now()
+    const { record, inForce } = await this.#host.prepare(machine, this.#record)
+    const preparedMs = performance.now()
+    this.#record = record
     const run = { instanceId: machine.instanceId, startedAtMs: null, stopRequested: false }
     await this.#save({ run })
-    const createMs = performance.now()
     await runtime.create({ id: this.id, folder: this.#host.folder(this.id) })
-    const startMs = performance.now()
+    const createdMs = performance.now()
+    await inForce
+    const inForceMs = performance.now()
     await runtime.start(this.id)
-    const times = { createMs: startMs - createMs, startMs: performance.now() - startMs }
-    this.#host.log.debug({ machine: this.id, ...times }, 'machine launched')
+    const times = {
+      prepareMs: Math.round(preparedMs - beganMs),
+      createMs: Math.round(createdMs - preparedMs),
+      networkMs: Math.round(inForceMs - createdMs),
+      startMs: Math.round(performance.now() - inForceMs),
+    }
+    log.debug({ machine: this.id, ...times }, 'machine launched')
   }
 
   async #startFailed(machine: Machine, error: unknown): Promise<void> {

@@ -1,0 +1,365 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { pino } from 'pino'
+import { FairwayError } from '../base/errors.ts'
+import type { Machine, MachineEvent } from '../model/resources.ts'
+import type { MachineReport } from '../model/wire.ts'
+import { FakeClock, FakeNetwork, FakeRuntime, fakeMachine, quiet } from './fakes.ts'
+import { type MachineRecord, newRecord } from './record.ts'
+import { MachineWorker, type WorkerHost } from './worker.ts'
+
+/** A host whose runtime, network and records outlive its agent. */
+class World {
+  readonly clock = new FakeClock()
+  readonly runtime = new FakeRuntime(this.clock)
+  readonly network = new FakeNetwork()
+  readonly records = new Map<string, MachineRecord>()
+  readonly reports: MachineReport[] = []
+  readonly lines: string[] = []
+  /** Machines whose checks run. */
+  readonly checked = new Set<string>()
+  prepareError: Error | undefined
+  #workers = new Map<string, MachineWorker>()
+  #wanted = new Map<string, Machine>()
+
+  /** The agent dies at the so-manieth next thing that it does to the world; -1: it lives. */
+  fuse = -1
+  #dead = false
+
+  #host(workers: Map<string, MachineWorker>): WorkerHost {
+    /** What a dead agent does does not happen, and it never learns of it. */
+    const alive = async <T>(act: () => Promise<T>): Promise<T> => {
+      if (workers === this.#workers && !this.#dead && this.fuse-- === 0) this.#dead = true
+      if (workers !== this.#workers || this.#dead) return new Promise<T>(() => {})
+      return act()
+    }
+    const { runtime, network } = this
+    return {
+      runtime: {
+        list: () => runtime.list(),
+        create: (spec) => alive(() => runtime.create(spec)),
+        start: (id) => alive(() => runtime.start(id)),
+        kill: (id, signal) => alive(() => runtime.kill(id, signal)),
+        delete: (id) => alive(() => runtime.delete(id)),
+      },
+      ...{ clock: this.clock, random: () => 0.5, log: pino({ enabled: false }) },
+      folder: (id) => `/machines/${id}`,
+      save: (record) =>
+        alive(async () => void this.records.set(record.machine.id, structuredClone(record))),
+      forget: (id) =>
+        alive(async () => {
+          this.records.delete(id)
+          workers.delete(id)
+        }),
+      prepare: (machine, record) =>
+        alive(async () => {
+          if (this.prepareError) throw this.prepareError
+          await network.attach(machine as never)
+          return { record, inForce: Promise.resolve() }
+        }),
+      attach: (machine) => alive(() => network.attach(machine as never)),
+      detach: (id) => alive(() => network.detach(id)),
+      startSlot: (task) => task(),
+      started: ({ id }) => void this.checked.add(id),
+      stopped: (id) => void this.checked.delete(id),
+      checks: () => ({ statuses: [], services: [] }),
+      report: (report) => void this.reports.push(report),
+      line: ({ message }) => void this.lines.push(message),
+    }
+  }
+
+  async boot(): Promise<void> {
+    this.#dead = false
+    this.fuse = -1
+    const workers = new Map<string, MachineWorker>()
+    this.#workers = workers
+    this.checked.clear()
+    this.runtime.onExit = (id, exit) => workers.get(id)?.exited(exit)
+    const sandboxes = await this.runtime.list()
+    for (const [id, record] of this.records) {
+      const worker = new MachineWorker(this.#host(workers), record)
+      workers.set(id, worker)
+      await worker.adopt(sandboxes.get(id))
+      worker.run()
+    }
+    await quiet()
+  }
+
+  #apply(): void {
+    for (const [id, machine] of this.#wanted) {
+      let worker = this.#workers.get(id)
+      if (!worker) {
+        worker = new MachineWorker(this.#host(this.#workers), newRecord(machine))
+        this.#workers.set(id, worker)
+        worker.report()
+        worker.run()
+      }
+      worker.update(machine)
+    }
+    for (const [id, worker] of this.#workers) if (!this.#wanted.has(id)) worker.update(null)
+  }
+
+  async want(...machines: Machine[]): Promise<void> {
+    this.#wanted = new Map(machines.map((machine) => [machine.id, machine]))
+    this.#apply()
+    await this.#settle()
+  }
+
+  async advance(ms: number): Promise<void> {
+    await this.clock.advance(ms)
+    await this.#settle()
+  }
+
+  /** A dead agent is followed by another. */
+  async #settle(): Promise<void> {
+    await quiet()
+    if (!this.#dead) return
+    await this.boot()
+    this.#apply()
+    await quiet()
+  }
+
+  /** The agent ends between two steps; another takes over. */
+  async reboot(): Promise<void> {
+    await this.close()
+    await this.boot()
+    this.#apply()
+    await quiet()
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#workers.values()].map((worker) => worker.close()))
+  }
+
+  get last(): MachineReport {
+    return this.reports.at(-1)!
+  }
+
+  get events(): MachineEvent[] {
+    const byId = new Map(this.reports.flatMap(({ events }) => events.map((e) => [e.id, e])))
+    return [...byId.values()]
+  }
+
+  states(): string[] {
+    return this.reports.map((r) => r.state).filter((s, i, all) => s !== all[i - 1])
+  }
+}
+
+async function world(): Promise<World> {
+  const made = new World()
+  await made.boot()
+  return made
+}
+
+test('created, started, stopped, started again, destroyed, forgotten', async () => {
+  const w = await world()
+  const m = fakeMachine()
+  await w.want(m)
+  assert.deepEqual(w.states(), ['created', 'starting', 'started'])
+  await w.want({ ...m, generation: 2, desired: 'stopped' })
+  assert.deepEqual([w.last.state, w.last.generation], ['stopped', 2])
+  await w.want({ ...m, generation: 3 })
+  assert.deepEqual([w.last.state, w.last.generation], ['started', 3])
+  await w.want({ ...m, generation: 4, desired: 'destroyed' })
+  assert.deepEqual([w.last.state, w.last.gone], ['destroyed', true])
+  assert.equal(w.network.attached.size, 0)
+  await w.want()
+  assert.equal(w.records.size, 0)
+  const types = w.events.map(({ type }) => type)
+  assert.deepEqual(types, ['launch', 'start', 'stop', 'exit', 'start', 'exit', 'destroy'])
+  await w.close()
+})
+
+test('a restart is done once, also when the agent dies on the way', async () => {
+  const w = await world()
+  const m = fakeMachine()
+  await w.want(m)
+  w.runtime.deadly = new Set(['SIGKILL'])
+  await w.want({ ...m, generation: 2, action: { restart: true, timeoutMs: 60_000 } })
+  assert.equal(w.last.state, 'restarting')
+  await w.reboot()
+  w.runtime.exit(m.id, 0)
+  await quiet()
+  assert.deepEqual([w.last.state, w.last.generation], ['started', 2])
+  await w.reboot()
+  assert.equal(w.runtime.calls.filter((call) => call.startsWith('start')).length, 2)
+  await w.close()
+})
+
+test('SIGKILL follows the time-out; a kill cuts a stop short', async () => {
+  const w = await world()
+  const m = fakeMachine()
+  w.runtime.deadly = new Set(['SIGKILL'])
+  await w.want(m)
+  await w.want({ ...m, generation: 2, desired: 'stopped' })
+  await w.advance(4_900)
+  assert.equal(w.last.state, 'stopping')
+  await w.advance(200)
+  assert.equal(w.last.state, 'stopped')
+  await w.want({ ...m, generation: 3 })
+  await w.want({ ...m, generation: 4, desired: 'stopped' })
+  assert.equal(w.last.state, 'stopping')
+  await w.want({ ...m, generation: 5, desired: 'destroyed', action: { kill: true } })
+  assert.equal(w.last.state, 'destroyed')
+  await w.close()
+})
+
+test('a crash restarts with growing waits until the retries are used up', async () => {
+  const w = await world()
+  const m = fakeMachine({}, { restart: { policy: 'on-failure', max_retries: 2 } })
+  await w.want(m)
+  for (const waitMs of [80, 160]) {
+    w.runtime.exit(m.id, 1)
+    await quiet()
+    assert.equal(w.last.state, 'restarting')
+    await w.advance(waitMs / 2)
+    assert.equal(w.last.state, 'restarting')
+    await w.advance(waitMs)
+    assert.equal(w.last.state, 'started')
+  }
+  w.runtime.exit(m.id, 1)
+  await quiet()
+  assert.equal(w.last.state, 'stopped')
+  const exits = w.events.filter(({ type }) => type === 'exit').map(({ request }) => request)
+  assert.deepEqual(
+    exits.map((request) => [request?.exit_event?.restarting, request?.restart_count]),
+    [
+      [true, 1],
+      [true, 2],
+      [false, 2],
+    ],
+  )
+  await w.advance(60_000)
+  assert.equal(w.last.state, 'stopped', 'nobody asked again')
+  await w.close()
+})
+
+test('an exit with 0 stays down, and auto_destroy takes the machine away', async () => {
+  const w = await world()
+  const m = fakeMachine({}, { auto_destroy: true })
+  await w.want(m)
+  w.runtime.exit(m.id, 0)
+  await quiet()
+  assert.deepEqual([w.last.state, w.last.gone], ['destroyed', true])
+  await w.close()
+})
+
+test('exits while no agent was there, and machines lost with their host', async () => {
+  const w = await world()
+  const m = fakeMachine({}, { restart: { policy: 'no' } })
+  const n = fakeMachine({ id: 'b2', v4: '172.16.0.4' })
+  await w.want(m, n)
+  await w.close()
+  w.runtime.onExit = () => {}
+  w.runtime.exit(m.id, 9)
+  w.runtime.sandboxes.delete(n.id)
+  w.reports.length = 0
+  await w.boot()
+  await w.want(m, n)
+  await w.advance(1)
+  const last = (id: string) => w.reports.findLast(({ machine }) => machine === id)
+  assert.equal(last(m.id)?.state, 'stopped')
+  assert.equal(w.events.findLast(({ type }) => type === 'exit')?.request?.exit_event?.exit_code, 9)
+  assert.equal(last(n.id)?.state, 'started', 'started again')
+  await w.close()
+})
+
+test('launch is tried until the control plane answers; a refusal is final', async () => {
+  const w = await world()
+  const m = fakeMachine()
+  w.prepareError = new Error('connect ECONNREFUSED')
+  await w.want(m)
+  await w.advance(60_000)
+  assert.equal(w.last.state, 'starting')
+  w.prepareError = undefined
+  await w.advance(10_000)
+  assert.equal(w.last.state, 'started')
+  w.prepareError = new FairwayError('not_found', 'no such artifact', { status: 404 })
+  await w.want({ ...m, generation: 2, instanceId: 'other' })
+  assert.deepEqual([w.last.state, w.last.generation], ['failed', 2])
+  await w.close()
+})
+
+test('a sandbox that cannot be made fails after three attempts', async () => {
+  const w = await world()
+  for (const waitMs of [0, 200, 400]) {
+    w.runtime.createError = new Error('no space')
+    if (waitMs === 0) await w.want(fakeMachine())
+    else await w.advance(waitMs)
+  }
+  assert.equal(w.last.state, 'failed')
+  await w.close()
+})
+
+type Act =
+  | { kind: 'want'; desired: Machine['desired']; how: number }
+  | { kind: 'fuse'; after: number }
+  | { kind: 'exit' | 'reboot' | 'time' | 'vanish' | 'hang' }
+
+const act: fc.Arbitrary<Act> = fc.oneof(
+  fc.record({
+    kind: fc.constant('want' as const),
+    desired: fc.constantFrom('created' as const, 'started' as const, 'stopped' as const),
+    how: fc.nat(3),
+  }),
+  fc.record({ kind: fc.constant('fuse' as const), after: fc.nat(7) }),
+  fc.record({ kind: fc.constantFrom('exit', 'reboot', 'time', 'vanish', 'hang') }),
+)
+
+async function perform(w: World, a: Act, m: Machine): Promise<Machine> {
+  switch (a.kind) {
+    case 'want': {
+      const instanceId = a.how === 1 ? `i${m.generation}` : m.instanceId
+      const action = a.how === 2 ? { restart: true } : a.how === 3 ? { kill: true } : null
+      const next = { ...m, desired: a.desired, instanceId, action, generation: m.generation + 1 }
+      await w.want(next)
+      return next
+    }
+    case 'fuse':
+      w.fuse = a.after
+      break
+    case 'exit':
+      w.runtime.exit(m.id, 1)
+      break
+    case 'reboot':
+      await w.reboot()
+      break
+    case 'time':
+      await w.advance(1_000)
+      break
+    case 'vanish':
+      await w.close()
+      w.runtime.sandboxes.clear()
+      await w.reboot()
+      break
+    case 'hang':
+      w.runtime.deadly = new Set(['SIGKILL'])
+  }
+  return m
+}
+
+test('whatever happens in whatever order, it ends as it was last asked to', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(act, { maxLength: 14 }), async (acts) => {
+      const w = await world()
+      let m = fakeMachine({}, { restart: { policy: 'always' } })
+      await w.want(m)
+      for (const a of acts) m = await perform(w, a, m)
+      await w.advance(60_000)
+      await w.advance(60_000) // The agent may have died in the first minute.
+      assert.equal(w.last.generation, m.generation)
+      assert.equal(w.last.state, m.desired)
+      const running = w.runtime.sandboxes.get(m.id)?.state === 'running'
+      assert.equal(running, m.desired === 'started')
+      assert.equal(w.checked.has(m.id), running)
+      await w.want({ ...m, desired: 'destroyed', action: null, generation: m.generation + 1 })
+      await w.advance(10_000)
+      await w.advance(10_000)
+      assert.equal(w.last.gone, true)
+      assert.equal(w.runtime.sandboxes.size + w.network.attached.size, 0)
+      await w.close()
+    }),
+    { numRuns: 150 },
+  )
+})
