@@ -122,7 +122,7 @@ test('an edge serves its replica, follows its agent and hands over', {
   })
   agent.listen(join(dir, 'feed.sock'))
   await until(() => heard.some((line) => line.t === 'applied' && line.revision === 9))
-  assert.equal(heard[0]?.t, 'hello')
+  assert.ok(heard.some((line) => line.t === 'hello'))
 
   // A request is in flight when the edge is replaced.
   const slow = get('/slow', new http.Agent({ keepAlive: true }))

@@ -6,8 +6,8 @@ import type { LogLine } from '../model/wire.ts'
 import { renderMetrics } from '../proxy/counters.ts'
 import type { AppLogLine } from '../proxy/errors/app-log.ts'
 import { EdgeConfig } from './edge-config.ts'
-import { EdgeFeed } from './edge-feed.ts'
 import { EdgeWorkers } from './edge-workers.ts'
+import { followFeedSocket } from './feed-socket-client.ts'
 import { openReplica } from './replica.ts'
 
 /**
@@ -29,21 +29,20 @@ const viewLoaded = Promise.withResolvers<void>()
 const workers = new EdgeWorkers(config, {
   onApplied(revision) {
     if (revision > 0) viewLoaded.resolve()
-    feed.say({ t: 'applied', revision })
+    feed.send({ t: 'applied', revision })
   },
   onMessage(message) {
-    if (message.t === 'log') feed.say({ t: 'log', line: logLine(message.line) })
-    else feed.say(message)
+    if (message.t === 'log') feed.send({ t: 'log', line: logLine(message.line) })
+    else feed.send(message)
   },
   onFailed: (error) => fail(`a worker ended: ${messageOf(error)}`),
 })
-loadReplica()
-const feed = new EdgeFeed(config.feedSocket, {
-  onLine: (text) => workers.post({ t: 'line', text }),
-  onOpen() {
-    if (workers.applied > 0) feed.say({ t: 'applied', revision: workers.applied })
-  },
+const feed = followFeedSocket(config.feedSocket, {
+  after: loadReplica(),
+  onLine: (line) => workers.post({ t: 'line', line }),
+  signal: new AbortController().signal,
 })
+feed.send({ t: 'hello', pid: process.pid })
 
 process.on('SIGTERM', () => void drain())
 process.on('SIGINT', () => void drain())
@@ -52,13 +51,22 @@ setInterval(() => {
 }, ALIVE_MS)
 await start()
 
-/** The state of the last run: an edge serves without its agent, and without the control plane. */
-function loadReplica(): void {
+/**
+ * The state of the last run: an edge serves without its agent, and without the control plane. Gives
+ * the revision from which to follow.
+ */
+function loadReplica(): number {
   const replica = openReplica(config.replica, { readOnly: true })
   try {
-    for (const line of replica.lines()) workers.post({ t: 'line', text: JSON.stringify(line) })
+    let revision = 0
+    for (const line of replica.lines()) {
+      if (line.t === 'synced') revision = line.revision
+      workers.post({ t: 'line', line })
+    }
+    return revision
   } catch (error) {
     console.error(`the replica ${config.replica} cannot be read: ${messageOf(error)}`)
+    return 0
   } finally {
     replica.close()
   }

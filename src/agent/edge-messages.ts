@@ -1,10 +1,11 @@
+import type { FeedLine } from '../model/wire.ts'
 import type { CounterSnapshot } from '../proxy/counters.ts'
 import type { AppLogLine } from '../proxy/errors/app-log.ts'
 
 /** What the edge's main thread and its workers say to each other. */
 export type ToWorker =
-  /** A line of the feed, as text: cheaper to hand over than what it holds. */
-  | { readonly t: 'line'; readonly text: string }
+  /** A line of the feed. */
+  | { readonly t: 'line'; readonly line: FeedLine }
   /** Accept connections now: the view is there. */
   | { readonly t: 'listen' }
   | { readonly t: 'ping' }

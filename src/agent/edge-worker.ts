@@ -27,7 +27,7 @@ let draining = false
 port.on('message', (message: ToWorker) => {
   switch (message.t) {
     case 'line':
-      apply(JSON.parse(message.text) as FeedLine)
+      apply(message.line)
       break
     case 'listen':
       void listen()
