@@ -1,6 +1,7 @@
 import { existsSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { FairwayError } from '../base/errors.ts'
+import { ensureSharedAddresses } from '../control/address-shared.ts'
 import type { Control } from '../control/context.ts'
 import { ensureOrg } from '../control/orgs.ts'
 import { createToken } from '../control/tokens.ts'
@@ -18,6 +19,8 @@ const FIRST_USER = { id: 'user-1', email: 'operator@fairway.internal', name: 'Op
 export async function seed(control: Control): Promise<void> {
   await seedRegions(control)
   await seedHosts(control)
+  // Edges know the shared addresses before the first app has one.
+  await ensureSharedAddresses(control)
   await ensureOrg(control, { slug: FIRST_ORG, name: 'Personal', type: 'PERSONAL' })
 }
 

@@ -197,7 +197,8 @@ async function act(
   )
 }
 
-function exec(place: string, command: string[]): Promise<void> {
+function exec(place: string, given: string[]): Promise<void> {
+  const command = given[0] === '--' ? given.slice(1) : given
   completePath()
   const state = worldState()
   const running = requireWorld(state)
