@@ -71,6 +71,7 @@ export class Exchange implements UpstreamUser {
   #fresh = false
   #excluded: Set<string> | null = null
   #lastFailure: UpstreamFailure | null = null
+  #lastMachine = ''
   #queueTimer: NodeJS.Timeout | null = null
 
   constructor(ctx: ProxyContext, client: ExchangeClient) {
@@ -180,6 +181,7 @@ export class Exchange implements UpstreamUser {
     this.#accepted = false
     this.#lease = null
     this.#lastFailure = failure
+    this.#lastMachine = lease?.candidate.endpoint.machine ?? ''
     this.#ctx.counters.error(failure.code)
     // An app that closes idle connections is no reason to try another machine.
     this.#fresh = failure.reused
@@ -195,7 +197,7 @@ export class Exchange implements UpstreamUser {
       return
     }
     this.#finish()
-    this.#failWith(failure, route.app, machine, lease?.candidate.endpoint.machine ?? '')
+    this.#failWith(failure, route.app, machine, this.#lastMachine)
   }
 
   onCut(reason: string): void {
@@ -281,7 +283,7 @@ export class Exchange implements UpstreamUser {
     // On the host itself there is nothing to wait for: the edge that asked may know another machine.
     if (atLimit && machine === null && this.#queue()) return
     this.#finish()
-    if (last && last.code !== AT_LIMIT) this.#failWith(last, route.app, machine, '')
+    if (last && last.code !== AT_LIMIT) this.#failWith(last, route.app, machine, this.#lastMachine)
     else if (atLimit) this.#fail(503, machine === null ? 'PL02' : AT_LIMIT, '', route.app, '')
     else this.#fail(503, machine === null ? 'PR04' : 'PR02', '', route.app, '')
   }

@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict'
+import { afterEach, describe, test } from 'node:test'
+import type { EdgeView } from '../../view/edge-view.ts'
+import type { TestMachine, TestService } from '../testing.ts'
+import { ADDRESS, eventually, Lab, ok, onRequests, type TestEdge } from '../testing-edge.ts'
+
+const lab = new Lab()
+afterEach(() => lab.close())
+
+const HOSTS = [
+  { id: 'iad1', region: 'iad', index: 1 },
+  { id: 'nrt1', region: 'nrt', index: 2 },
+]
+const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
+const apps = (machines: TestMachine[]) => [{ name: 'hello', addresses: [ADDRESS], machines }]
+const remote = (service: TestService): TestMachine[] => [
+  { id: 'm1', host: 'nrt1', region: 'nrt', services: [service] },
+]
+
+/** Two edges: the first accepts the client, the second runs on the machine's host. */
+async function pair(
+  machines: TestMachine[],
+  farMachines = machines,
+): Promise<{ near: TestEdge; far: TestEdge }> {
+  const far = await lab.edge(apps(farMachines), { host: 'nrt1', region: 'nrt', hosts: HOSTS })
+  const { backhaulPort } = far
+  const near = await nearEdge(machines, backhaulPort)
+  return { near, far }
+}
+
+/** Its hosts' mesh addresses are loopback. */
+async function nearEdge(machines: TestMachine[], backhaulPort: number): Promise<TestEdge> {
+  const { view } = await lab.edge(apps(machines), { hosts: HOSTS })
+  const onLoopback: EdgeView = {
+    revision: view.revision,
+    address: (address) => view.address(address),
+    app: (name) => view.app(name),
+    host: (id) => {
+      const host = view.host(id)
+      return host && { ...host, meshAddress: '127.0.0.1' }
+    },
+    distanceMs: (a, b) => (a === b ? 0 : 100),
+  }
+  return lab.edge(apps(machines), { hosts: HOSTS, backhaulPort, view: onLoopback })
+}
+
+describe('a machine of another host', () => {
+  test('gets requests with the first edge’s headers, on one pooled connection', async () => {
+    const port = await lab.app((socket) =>
+      onRequests(socket, (head, body) => socket.write(ok(head + body))),
+    )
+    const { near, far } = await pair(remote({ port: 80, internalPort: port }))
+    const client = lab.client(near.port)
+    for (const method of ['GET', 'POST', 'PUT', 'GET']) {
+      client.text = ''
+      client.send(`${method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc`)
+      const text = await client.until(/abc$/)
+      assert.match(text, /^HTTP\/1.1 200 OK\r\n/)
+      assert.equal(text.match(/Via: /g)?.length, 2, 'one for the app, one for the client')
+      assert.match(text, /\r\nFly-Region: iad\r\n/)
+      assert.match(text, /\r\nX-Forwarded-For: 127.0.0.1, 203.0.113.5\r\n/)
+    }
+    assert.equal(far.count('connections'), 1)
+    assert.equal(near.proxy.snapshot().totals.backhaul_requests, 4)
+  })
+
+  test('type connections: the app’s connection is fresh, the edges’ is not', async () => {
+    let n = 0
+    const port = await lab.app((socket) => {
+      n++
+      onRequests(socket, () =>
+        socket.end(`HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok`),
+      )
+    })
+    const { near, far } = await pair(remote({ port: 80, internalPort: port, type: 'connections' }))
+    const client = lab.client(near.port)
+    for (let i = 0; i < 3; i++) {
+      client.text = ''
+      assert.doesNotMatch(await client.send(GET).until(/ok$/), /Connection: close/)
+    }
+    assert.deepEqual([n, far.count('connections')], [3, 1])
+  })
+
+  test('large bodies, chunked bodies and bodies without framing', async () => {
+    const big = 'x'.repeat(300_000)
+    const port = await lab.app((socket) =>
+      onRequests(socket, (head, body) => {
+        if (head.startsWith('GET')) socket.end(`HTTP/1.0 200 OK\r\n\r\n${big}`)
+        else
+          socket.write(
+            `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`,
+          )
+      }),
+    )
+    const { near } = await pair(remote({ port: 80, internalPort: port }))
+    const client = lab.client(near.port)
+    client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${big.length}\r\n\r\n${big}`)
+    const text = await client.until(/\r\n0\r\n\r\n$/)
+    assert.ok(text.includes(big))
+    client.text = ''
+    client.send(GET)
+    assert.ok((await client.end()).endsWith(big))
+  })
+
+  test('upgrades', async () => {
+    const port = await lab.app((socket) => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+        socket.on('data', (data: Buffer) => socket.write(data))
+        socket.on('end', () => socket.end())
+      })
+    })
+    const { near, far } = await pair(remote({ port: 80, internalPort: port }))
+    const client = lab.client(near.port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+    await client.until('\r\n\r\n')
+    await client.send('there and back').until('there and back')
+    client.socket.end()
+    await client.end()
+    await eventually(() => far.count('connections') === 0 && near.count('connections') === 0)
+  })
+
+  test('raw TCP, with a PROXY header from the machine’s host', async () => {
+    const port = await lab.app((socket) => {
+      socket.on('data', (data: Buffer) => socket.write(`<${String(data)}>`))
+      socket.on('end', () => socket.end('end'))
+    })
+    const service = { port: 80, internalPort: port, handlers: ['proxy_proto' as const] }
+    const { near } = await pair(remote(service))
+    const client = lab.client(near.port).send('hello')
+    const text = await client.until(/hello>/)
+    assert.match(text, /^<PROXY TCP4 127.0.0.1 203.0.113.5 \d+ 80\r\n/)
+    client.socket.end()
+    assert.match(await client.end(), /end$/)
+  })
+})
+
+describe('refusals', () => {
+  test('the host’s view wins: a machine that it does not have is refused, another tried', async () => {
+    const port = await lab.app((socket) => onRequests(socket, (_, body) => socket.write(ok(body))))
+    const service = { port: 80, internalPort: port }
+    const machines = [
+      ...[{ id: 'gone', host: 'nrt1', region: 'nrt', services: [service] }],
+      ...[{ id: 'm2', host: 'nrt1', region: 'nrt', services: [{ ...service, load: 1 as const }] }],
+    ]
+    const { near } = await pair(machines, machines.slice(1))
+    const client = lab.client(near.port)
+    client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nagain')
+    await client.until(/again$/)
+    assert.equal(near.error('PR02'), 1)
+  })
+
+  test('a hard limit is kept by the machine’s host, and the next in line waits', async () => {
+    const answers: (() => void)[] = []
+    const port = await lab.app((socket) =>
+      onRequests(socket, () => answers.push(() => socket.write(ok('done')))),
+    )
+    const { near, far } = await pair(remote({ port: 80, internalPort: port, hard: 1, soft: 1 }))
+    const first = lab.client(near.port).send(GET)
+    await eventually(() => answers.length === 1)
+    const second = lab.client(near.port).send(GET)
+    await eventually(() => near.error('LIMIT') > 0)
+    assert.equal(answers.length, 1)
+    answers[0]!()
+    await first.until('done')
+    await eventually(() => answers.length === 2)
+    answers[1]!()
+    await second.until('done')
+    assert.equal(far.logs.length, 0)
+  })
+
+  test('an app that refuses connections: its code comes back', async () => {
+    const { near } = await pair(remote({ port: 80, internalPort: 1 }))
+    const text = await lab.client(near.port).send(GET).until(/\n$/)
+    assert.match(text, /^HTTP\/1.1 502 [\s\S]*\(PC01\)\n$/)
+  })
+
+  test('an app that breaks off is not asked twice', async () => {
+    let asked = 0
+    const port = await lab.app((socket) =>
+      onRequests(socket, () => {
+        asked++
+        socket.destroy()
+      }),
+    )
+    const service = { port: 80, internalPort: port }
+    const machines = ['m1', 'm2'].map((id) => ({
+      id,
+      host: 'nrt1',
+      region: 'nrt',
+      services: [service],
+    }))
+    const { near } = await pair(machines)
+    await lab
+      .client(near.port)
+      .send(GET)
+      .until(/502 Bad Gateway: [\s\S]*\n$/)
+    assert.equal(asked, 1)
+  })
+
+  test('a host that cannot be reached: a machine of another', async () => {
+    const port = await lab.app((socket) => onRequests(socket, () => socket.write(ok('local'))))
+    const machines = [
+      ...remote({ port: 80, internalPort: port }),
+      { id: 'm2', state: 'started', services: [{ port: 80, internalPort: port, soft: 0 }] },
+    ]
+    const near = await nearEdge(machines, 1)
+    await lab.client(near.port).send(GET).until('local')
+  })
+
+  for (const [name, text] of [
+    ['noise', 'hello\r\n\r\n'],
+    ['an HTTP request', GET],
+    ['a long line', 'F'.repeat(2_000)],
+    [
+      'a request that an edge would have refused',
+      `F1 h hello m1 0 80 1.2.3.4 5 6.7.8.9 80 - iad x\r\nGET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n`,
+    ],
+  ] as const)
+    test(`${name} on the backhaul port ends the connection`, async () => {
+      const { far } = await pair(remote({ port: 80, internalPort: 1 }))
+      const client = lab.client(far.backhaulPort).send(text)
+      await eventually(() => client.closed || client.ended)
+      assert.equal(client.text, '')
+    })
+})
