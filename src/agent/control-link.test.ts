@@ -116,7 +116,6 @@ const app = (name: string) => ({
 })
 const setApp = async (name: string): Promise<number> => {
   const ops = [{ put: `app/${name}`, value: JSON.stringify(app(name)) }]
-  // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
   return (await store.txn({ then: ops })).revision
 }
 
@@ -168,7 +167,6 @@ test('a change in the store is in the edge, also after cuts, restarts and compac
   const port = portOf(server)
   await stop(server)
   for (let i = 0; i < 30; i++) await setApp(`late${i}`)
-  // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
   await store.txn({ then: [{ delete: 'app/first' }] })
   assert.ok(index.app('first'), 'the edge goes on with what it has')
   server = await listen(port)

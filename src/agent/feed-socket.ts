@@ -42,9 +42,8 @@ export const EDGE_LINE_BYTES_MAX = 64 * 1024
 const STALL_MS_MAX = 10_000
 const GREETING_MS_MAX = 2_000
 
-export const FollowRequest = z.object({ t: z.literal('follow'), after: z.int().min(0) })
-
 const load = z.union([z.literal(0), z.literal(1), z.literal(2)])
+const FollowRequest = z.object({ t: z.literal('follow'), after: z.int().min(0) })
 const EdgeLineSchema: z.ZodType<EdgeLine> = z.discriminatedUnion('t', [
   z.object({ t: z.literal('hello'), pid: z.int() }),
   z.object({ t: z.literal('applied'), revision: z.int().min(0) }),

@@ -49,8 +49,9 @@ export class FeedState {
     return this.#revision
   }
 
-  get size(): number {
-    return this.#entries.size
+  /** False while there is no state at all, not even an old one. */
+  get isLoaded(): boolean {
+    return this.#generation > 0
   }
 
   /** The value at a key, parsed anew. */
@@ -59,13 +60,18 @@ export class FeedState {
     return text === undefined ? undefined : (JSON.parse(text) as FeedEvent)[2]
   }
 
+  /** A text that is equal for equal versions of the key; undefined when it is not there. */
+  text(key: string): string | undefined {
+    return this.#entries.get(key)
+  }
+
   keys(): IterableIterator<string> {
     return this.#entries.keys()
   }
 
   /** The state as the lines of a snapshot; nothing while there is none. */
   *lines(): Generator<FeedLine> {
-    if (this.#generation === 0) return
+    if (!this.isLoaded) return
     yield { t: 'snapshot' }
     for (const text of this.#entries.values())
       yield { t: 'events', revision: this.#revision, events: [JSON.parse(text) as FeedEvent] }

@@ -55,6 +55,7 @@ export class ReplicaWriter {
     clearTimeout(this.#timer)
     const worker = this.#worker
     if (!worker) return
+    this.#worker = undefined
     if (!this.#batcher.isEmpty) worker.postMessage(this.#batcher.take())
     worker.postMessage('close')
     const late = AbortSignal.timeout(CLOSE_MS_MAX)

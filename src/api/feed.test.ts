@@ -28,9 +28,7 @@ afterEach(async () => {
   rmSync(directory, { recursive: true })
 })
 
-const commit = async (...ops: Op[]): Promise<number> =>
-  // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
-  (await store.txn({ then: ops })).revision
+const commit = async (...ops: Op[]): Promise<number> => (await store.txn({ then: ops })).revision
 
 const set = (key: string, value: unknown): Promise<number> =>
   commit({ put: key, value: JSON.stringify(value) })
