@@ -129,7 +129,8 @@ class World {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#workers.values()].map((worker) => worker.close()))
+    const closed = Promise.all([...this.#workers.values()].map((worker) => worker.close()))
+    await Promise.race([closed, quiet()]) // The dead end nothing.
   }
 
   get last(): MachineReport {

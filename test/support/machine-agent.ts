@@ -2,6 +2,8 @@
  * One host's machine manager as a process of its own, so that a test can kill it: told what to do
  * and telling what it reports over the channel to its parent.
  */
+import { existsSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import { createLogger } from '../../src/base/log.ts'
 import { systemExec } from '../../src/kernel/exec.ts'
 import { createMachineManager } from '../../src/machine/manager.ts'
@@ -30,35 +32,46 @@ export const SECRETS = { PASSWORD: 'hunter2' }
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as AgentSettings
 const ip = (...args: string[]) => systemExec.run(['ip', ...args])
+const batch = (netns: string[], lines: string[]) =>
+  systemExec.run(['ip', ...netns, '-batch', '-'], { stdin: lines.join('\n') })
 const tell = (message: FromAgent) => process.send?.(message)
 
 /** Veth and addresses, nothing more: the mesh's own network has tests of its own. */
 const network: MachineNetwork = {
-  async attach(machine: AttachedMachine) {
-    const { id, v4, v6, hostSlotName: device } = machine
-    const known = await network.list()
-    if (!known.includes(id)) {
-      await ip('netns', 'add', id)
-      await ip('link', 'add', 'name', device, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', id)
-      await ip('addr', 'add', '169.254.0.1/32', 'dev', device)
-      await ip('link', 'set', 'dev', device, 'up')
-      await ip('route', 'add', `${v4}/32`, 'dev', device)
-      await ip('-n', id, 'link', 'set', 'dev', 'lo', 'up')
-      await ip('-n', id, 'addr', 'add', `${v4}/32`, 'dev', 'eth0')
-      await ip('-n', id, 'addr', 'add', `${v6}/128`, 'dev', 'eth0', 'nodad')
-      await ip('-n', id, 'link', 'set', 'dev', 'eth0', 'up')
-      await ip('-n', id, 'route', 'add', '169.254.0.1', 'dev', 'eth0', 'scope', 'link', 'src', v4)
-      await ip('-n', id, 'route', 'add', 'default', 'via', '169.254.0.1', 'dev', 'eth0')
-    }
+  async namespace({ id }: AttachedMachine) {
+    if (!existsSync(`/run/netns/${id}`)) await ip('netns', 'add', id)
     return { netnsPath: `/run/netns/${id}` }
   },
+  async attach({ id, v4, v6, hostSlotName: device }: AttachedMachine) {
+    const netnsPath = `/run/netns/${id}`
+    const links = JSON.parse(await ip('-json', 'link', 'show')) as { ifname: string }[]
+    if (links.some(({ ifname }) => ifname === device)) return { netnsPath }
+    await batch(
+      [],
+      [
+        `link add name ${device} type veth peer name eth0 netns ${id}`,
+        `addr add 169.254.0.1/32 dev ${device}`,
+        `link set dev ${device} up`,
+        `route add ${v4}/32 dev ${device}`,
+      ],
+    )
+    await batch(
+      ['-n', id],
+      [
+        'link set dev lo up',
+        `addr add ${v4}/32 dev eth0`,
+        `addr add ${v6}/128 dev eth0 nodad`,
+        'link set dev eth0 up',
+        `route add 169.254.0.1 dev eth0 scope link src ${v4}`,
+        'route add default via 169.254.0.1 dev eth0',
+      ],
+    )
+    return { netnsPath }
+  },
   async detach(id) {
-    if ((await network.list()).includes(id)) await ip('netns', 'del', id)
+    if (existsSync(`/run/netns/${id}`)) await ip('netns', 'del', id)
   },
-  async list() {
-    const text = await ip('-json', 'netns', 'list')
-    return (text.trim() ? (JSON.parse(text) as { name: string }[]) : []).map(({ name }) => name)
-  },
+  list: () => readdir('/run/netns'),
 }
 
 const manager = createMachineManager({

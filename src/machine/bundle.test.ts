@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { FairwayError } from '../base/errors.ts'
+import { type BundleInput, machineArgv, ociConfig, sharedPaths, writeBundle } from './bundle.ts'
+import { machineEnvironment } from './environment.ts'
+import { ETC_SHARED, etcFiles } from './etc.ts'
+import { fakeHost, fakeMachine } from './fakes.ts'
+import { seccompProfile } from './seccomp.ts'
+
+const machine = fakeMachine()
+const input: BundleInput = {
+  ...{ machine, environment: { A: 'b=c' }, folder: '/m/a1', app: '/artifacts/x', uid: 100_001 },
+  ...{ netnsPath: '/run/netns/vm1', nodePath: '/opt/node', cgroup: '/fw/a1', userNamespace: false },
+  shared: [{ destination: '/usr', source: '/usr' }],
+}
+
+test('a machine has no powers', () => {
+  const { process, root, linux, hostname } = ociConfig(input)
+  assert.deepEqual(new Set(Object.values(process.capabilities).flat()), new Set())
+  assert.equal(process.noNewPrivileges, true)
+  assert.equal(root.readonly, true)
+  assert.deepEqual(process.user, { uid: 100_001, gid: 100_001 })
+  assert.equal(hostname, machine.id)
+  assert.deepEqual(linux.namespaces.map(({ type }) => type).toSorted(), [
+    'cgroup',
+    'ipc',
+    'mount',
+    'network',
+    'pid',
+    'uts',
+  ])
+  assert.equal(linux.namespaces.find(({ type }) => type === 'network')?.path, '/run/netns/vm1')
+  assert.equal(linux.cgroupsPath, '/fw/a1')
+  assert.equal(linux.seccomp.defaultAction, 'SCMP_ACT_ERRNO')
+})
+
+test('without cgroups nothing is limited, and nothing asks for them', () => {
+  const { linux } = ociConfig({ ...input, cgroup: null })
+  assert.equal(linux.cgroupsPath, undefined)
+  assert.equal(linux.resources, undefined)
+  assert.ok(!linux.namespaces.some(({ type }) => type === 'cgroup'))
+})
+
+const SOURCES: [destination: string, source: string][] = [
+  ['/app', '/artifacts/x'],
+  ['/usr', '/usr'],
+  ['/etc/hosts', '/m/a1/etc/hosts'],
+  ['/etc/resolv.conf', '/m/a1/etc/resolv.conf'],
+  ['/.fairway/bin/node', '/opt/node'],
+]
+for (const [destination, source] of SOURCES)
+  test(`${destination} is ${source}, read-only`, () => {
+    const mount = ociConfig(input).mounts.find((found) => found.destination === destination)
+    assert.equal(mount?.source, source)
+    for (const option of ['ro', 'nosuid', 'nodev']) assert.ok(mount?.options.includes(option))
+  })
+
+test('only memory is writable', () => {
+  for (const { type, options, destination } of ociConfig(input).mounts)
+    assert.ok(type !== 'bind' || options.includes('ro'), destination)
+})
+
+test('nothing secret of the host is visible', () => {
+  const seen = [...ETC_SHARED, ...sharedPaths().map(({ destination }) => destination)]
+  for (const path of ['/etc', '/etc/ssl', '/etc/ssl/private', '/etc/shadow', '/', '/home', '/var'])
+    assert.ok(!seen.includes(path), path)
+})
+
+test('exec replaces all; cmd follows entrypoint; neither is an error', () => {
+  const argv = (init: object) => machineArgv(fakeMachine({}, { init }))
+  assert.deepEqual(argv({ exec: ['a'], cmd: ['b'] }), ['a'])
+  assert.deepEqual(argv({ entrypoint: ['a'], cmd: ['b', 'c'] }), ['a', 'b', 'c'])
+  assert.deepEqual(argv({ exec: [], cmd: ['b'] }), ['b'])
+  assert.throws(() => argv({}), FairwayError)
+})
+
+test('secrets beat env, the platform beats both (N14-N18)', () => {
+  const config = {
+    env: { FLY_REGION: 'mine', A: 'env', B: 'env', PRIMARY_REGION: 'lhr', HOME: '/data' },
+    metadata: { fly_process_group: 'worker' },
+    guest: { memory_mb: 512 },
+  }
+  const m = fakeMachine({}, config)
+  const env = machineEnvironment(m, fakeHost, { A: 'secret', FLY_APP_NAME: 'forged' })
+  const expected = {
+    ...{ A: 'secret', B: 'env', HOME: '/data', PRIMARY_REGION: 'lhr' },
+    ...{ FLY_APP_NAME: 'web', FLY_MACHINE_ID: 'a1', FLY_ALLOC_ID: 'a1', FLY_REGION: 'iad' },
+    ...{ FLY_PROCESS_GROUP: 'worker', FLY_IMAGE_REF: 'web:1', FLY_MACHINE_VERSION: m.instanceId },
+    ...{ FLY_VM_MEMORY_MB: '512', FLY_PRIVATE_IP: m.v6, FLY_PUBLIC_IP: '2001:db8::1' },
+  }
+  const { PATH, ...rest } = env
+  assert.deepEqual(rest, expected)
+  assert.ok(PATH?.endsWith(':/.fairway/bin'))
+})
+
+test('hosts names the machine, its 6PN address and fly-global-services (U4)', () => {
+  const { hosts, 'resolv.conf': resolv, passwd } = etcFiles(machine, 100_001, ['fdaa::3'])
+  assert.match(hosts!, /^fdaa:0:1:a7b:1:0:1:2\tfly-local-6pn$/m)
+  assert.match(hosts!, /^172\.16\.0\.2\ta1$/m)
+  assert.match(hosts!, /^172\.16\.0\.3\tfly-global-services$/m)
+  assert.equal(resolv, 'nameserver fdaa::3\n')
+  assert.match(passwd!, /^machine:x:100001:100001:/m)
+  assert.match(passwd!, /^www-data:x:33:33:/m)
+  assert.match(etcFiles(machine, 0, []).passwd!, /^www-data:x:0:0:/m)
+})
+
+test('a bundle is readable by nobody else, its etc/ by all', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fairway-bundle-'))
+  const mode = (path: string) => statSync(join(folder, path)).mode & 0o777
+  await writeBundle(folder, ociConfig(input), { hosts: 'a' })
+  const { ino } = statSync(join(folder, 'etc/hosts'))
+  await writeBundle(folder, ociConfig(input), { hosts: 'b' })
+  assert.equal(mode('bundle/config.json'), 0o600)
+  assert.equal(mode('bundle/rootfs'), 0o755)
+  assert.equal(mode('etc/hosts'), 0o644)
+  assert.equal(statSync(join(folder, 'etc/hosts')).ino, ino, 'written in place')
+  rmSync(folder, { recursive: true })
+})
+
+test('the filter allows what servers need and not what escapes', () => {
+  const { syscalls } = seccompProfile('x64')
+  const allowed = new Set(
+    syscalls.filter((r) => r.action === 'SCMP_ACT_ALLOW' && !r.args).flatMap((r) => r.names),
+  )
+  for (const name of 'openat read write epoll_wait accept4 execve mmap futex getrandom'.split(' '))
+    assert.ok(allowed.has(name), name)
+  const denied =
+    'mount umount2 setns unshare ptrace_attach bpf keyctl add_key init_module reboot kexec_load ' +
+    'open_by_handle_at perf_event_open userfaultfd io_uring_setup pivot_root swapon clone clone3'
+  for (const name of denied.split(' ')) assert.ok(!allowed.has(name), name)
+  assert.throws(() => seccompProfile('mips'), RangeError)
+})
