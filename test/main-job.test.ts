@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -24,6 +24,7 @@ function mainJob(name: string, start: () => Promise<TestWorld>): void {
     let v6 = ''
     let shared = ''
     const scratch = mkdtempSync(join(tmpdir(), 'fairway-job-'))
+    chmodSync(scratch, 0o755) // The ordinary user reads it too.
 
     before(async () => {
       world = await start()

@@ -16,4 +16,6 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error
 })
 
-process.exitCode = await runCli(process.argv.slice(2), processIo(interrupt.signal))
+const code = await runCli(process.argv.slice(2), processIo(interrupt.signal))
+// `world exec` has set the exit code of what it ran.
+if (code !== EXIT.ok) process.exitCode = code
