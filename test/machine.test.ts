@@ -14,6 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { create as pack } from 'tar'
 import { ulid } from '../src/base/ids.ts'
 import { removeCgroups } from '../src/machine/cgroups.ts'
+import { ContainerLogDecoder } from '../src/machine/logs/codec.ts'
 import { MachineConfig } from '../src/model/machine-config.ts'
 import type { Machine } from '../src/model/resources.ts'
 import type { LogLine, MachineReport } from '../src/model/wire.ts'
@@ -300,6 +301,31 @@ function inside(): void {
     assert.equal((await agent.logs()).filter(({ message }) => message === 'run').length, 3)
     agent.send({ t: 'apply', machines: [] })
     await agent.until(stubborn.id, ({ gone }) => gone)
+    await agent.kill()
+  })
+
+  test('a flood of lines turns the log over and loses none', async () => {
+    const flood = machine(
+      sh(
+        'seq -f "line %.0f of a flood, with some more text" 1 200000; sleep 3; echo after; sleep 100',
+      ),
+    )
+    const agent = await new Agent(settings('g')).ready()
+    agent.send({ t: 'apply', machines: [flood] })
+    const path = join(state, 'g', 'state', 'machines', flood.id, 'log', 'app.log')
+    const deadline = Date.now() + WAIT_MS
+    while (!existsSync(`${path}.1`) || !readFileSync(path, 'utf8').includes('after')) {
+      assert.ok(Date.now() < deadline, 'the log was not turned over')
+      await delay(50)
+    }
+    const written = readFileSync(`${path}.1`, 'utf8') + readFileSync(path, 'utf8')
+    const lines = new ContainerLogDecoder().push(Buffer.from(written))
+    assert.equal(lines.length, 200_001)
+    assert.equal(lines[199_999]?.text, 'line 200000 of a flood, with some more text')
+    const tail = await agent.logs(3)
+    assert.equal(tail.at(-1)?.message, 'after')
+    agent.send({ t: 'apply', machines: [] })
+    await agent.until(flood.id, ({ gone }) => gone)
     await agent.kill()
   })
 

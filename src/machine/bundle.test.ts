@@ -7,8 +7,8 @@ import { FairwayError } from '../base/errors.ts'
 import { type BundleInput, machineArgv, ociConfig, sharedPaths, writeBundle } from './bundle.ts'
 import { machineEnvironment } from './environment.ts'
 import { ETC_SHARED, etcFiles } from './etc.ts'
-import { fakeHost, fakeMachine } from './fakes.ts'
 import { seccompProfile } from './seccomp.ts'
+import { fakeHost, fakeMachine } from './testing.ts'
 
 const machine = fakeMachine()
 const input: BundleInput = {

@@ -22,7 +22,8 @@ import { newRecord, readRecord, writeRecord } from './record.ts'
 import type { ExitListener, Runtime } from './runtime.ts'
 import { createSlots } from './start-slots.ts'
 import { inUserNamespace, parseIdMap } from './user.ts'
-import { MachineWorker, type WorkerHost } from './worker.ts'
+import { MachineWorker } from './worker.ts'
+import type { WorkerHost } from './worker-host.ts'
 
 export interface MachineManagerDeps {
   readonly host: Host
@@ -55,8 +56,11 @@ export interface MachineManagerDeps {
 export interface MachineManager {
   /** Adopts what runs. Before the first `apply`. */
   start(): Promise<void>
-  /** The whole desired state of this host; called again for each change. */
-  apply(machines: ReadonlyMap<string, Machine>): void
+  /**
+   * The whole desired state of this host; called again for each change. Machines that are not in it
+   * are taken away, except those in `unreadable`: their record says nothing that can be acted upon.
+   */
+  apply(machines: ReadonlyMap<string, Machine>, unreadable?: ReadonlySet<string>): void
   onReport(callback: (report: MachineReport) => void): void
   /** The last lines of an app's log, then new ones while `follow` and until `signal` fires. */
   logs(call: LogsCall, signal: AbortSignal): AsyncIterable<LogLine>
@@ -75,6 +79,7 @@ const STARTS_MAX = 4
 /** Between looks at the sizes of logs and at unused artifacts. */
 const UPKEEP_MS = 2_000
 const PRUNE_EVERY = 300
+const NONE: ReadonlySet<string> = new Set()
 
 export function createMachineManager(deps: MachineManagerDeps): MachineManager {
   return new Manager(deps)
@@ -182,22 +187,26 @@ class Manager implements MachineManager {
 
   /** Makes a worker for each machine that was here, and takes away what nobody answers for. */
   async #adopt(machinesDir: string, runtime: Runtime): Promise<void> {
-    const sandboxes = new Map(await runtime.list())
-    const ids = await readdir(machinesDir)
+    const [sandboxes, networks, ids] = await Promise.all([
+      runtime.list(),
+      this.#deps.network.list(),
+      readdir(machinesDir),
+    ])
+    const attached = new Set(networks)
     await Promise.all(
       ids.map(async (id) => {
         const record = await readRecord(this.#folder(id))
-        if (!record || record.machine.id !== id) return rm(this.#folder(id), { recursive: true })
+        if (record?.machine.id !== id) return rm(this.#folder(id), { recursive: true })
         const worker = new MachineWorker(this.#host!, record)
         this.#workers.set(id, worker)
-        await worker.adopt(sandboxes.get(id))
-        worker.run()
+        await worker.runFrom({ sandbox: sandboxes.get(id), attached: attached.has(id) })
       }),
     )
-    for (const id of sandboxes.keys())
-      if (!this.#workers.has(id)) await this.#quietly(() => runtime.delete(id))
-    for (const id of await this.#deps.network.list())
-      if (!this.#workers.has(id)) await this.#quietly(() => this.#deps.network.detach(id))
+    const unknown = (id: string) => !this.#workers.has(id)
+    for (const id of [...sandboxes.keys()].filter(unknown))
+      await this.#quietly(() => runtime.delete(id))
+    for (const id of networks.filter(unknown))
+      await this.#quietly(() => this.#deps.network.detach(id))
   }
 
   async #quietly(task: () => Promise<void>): Promise<void> {
@@ -206,7 +215,7 @@ class Manager implements MachineManager {
     })
   }
 
-  apply(machines: ReadonlyMap<string, Machine>): void {
+  apply(machines: ReadonlyMap<string, Machine>, unreadable: ReadonlySet<string> = NONE): void {
     const before = this.#desired
     this.#desired = machines
     for (const [id, machine] of machines) {
@@ -214,7 +223,8 @@ class Manager implements MachineManager {
       const worker = this.#workers.get(id) ?? this.#add(machine)
       worker.update(machine)
     }
-    for (const [id, worker] of this.#workers) if (!machines.has(id)) worker.update(null)
+    for (const [id, worker] of this.#workers)
+      if (!machines.has(id) && !unreadable.has(id)) worker.update(null)
   }
 
   #add(machine: Machine): MachineWorker {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Machine } from '../model/resources.ts'
-import { fakeMachine } from './fakes.ts'
 import { nextStep } from './plan.ts'
 import { type MachineRecord, newRecord } from './record.ts'
+import { fakeMachine } from './testing.ts'
 
 const machine = fakeMachine()
 const fresh = newRecord(machine)

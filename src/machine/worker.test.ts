@@ -5,9 +5,10 @@ import { pino } from 'pino'
 import { FairwayError } from '../base/errors.ts'
 import type { Machine, MachineEvent } from '../model/resources.ts'
 import type { MachineReport } from '../model/wire.ts'
-import { FakeClock, FakeNetwork, FakeRuntime, fakeMachine, quiet } from './fakes.ts'
 import { type MachineRecord, newRecord } from './record.ts'
-import { MachineWorker, type WorkerHost } from './worker.ts'
+import { FakeClock, FakeNetwork, FakeRuntime, fakeMachine, quiet } from './testing.ts'
+import { MachineWorker } from './worker.ts'
+import type { WorkerHost } from './worker-host.ts'
 
 /** A host whose runtime, network and records outlive its agent. */
 class World {
@@ -80,8 +81,8 @@ class World {
     for (const [id, record] of this.records) {
       const worker = new MachineWorker(this.#host(workers), record)
       workers.set(id, worker)
-      await worker.adopt(sandboxes.get(id))
-      worker.run()
+      const attached = this.network.attached.has(id)
+      await worker.runFrom({ sandbox: sandboxes.get(id), attached })
     }
     await quiet()
   }
@@ -354,6 +355,7 @@ test('whatever happens in whatever order, it ends as it was last asked to', asyn
       const running = w.runtime.sandboxes.get(m.id)?.state === 'running'
       assert.equal(running, m.desired === 'started')
       assert.equal(w.checked.has(m.id), running)
+      if (m.desired !== 'started') assert.equal(w.network.attached.size, 0)
       await w.want({ ...m, desired: 'destroyed', action: null, generation: m.generation + 1 })
       await w.advance(10_000)
       await w.advance(10_000)

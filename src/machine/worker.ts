@@ -1,54 +1,15 @@
-import type { Clock } from '../base/clock.ts'
 import { backoffMs, isoTime } from '../base/clock.ts'
 import { FairwayError, messageOf } from '../base/errors.ts'
-import type { Logger } from '../base/log.ts'
-import type { CheckStatus, Machine, MachineEvent, MachineState } from '../model/resources.ts'
-import type { LogLine, MachineReport } from '../model/wire.ts'
-import { exitedEvent, machineEvent, signalOfCode } from './events.ts'
+import type { Machine, MachineEvent, MachineState } from '../model/resources.ts'
+import type { LogLine } from '../model/wire.ts'
+import { exitedEvent, machineEvent } from './events.ts'
+import { exitLines } from './lines.ts'
 import { nextStep, type Step } from './plan.ts'
-import type { Prepared } from './prepare.ts'
 import { type MachineRecord, withEvents } from './record.ts'
-import { planRestart, restartPolicy, retriesMax } from './restart.ts'
-import type { Runtime, Sandbox, SandboxExit } from './runtime.ts'
-import { signalOf } from './signals.ts'
+import { planRestart, restartPolicy } from './restart.ts'
+import type { Sandbox, SandboxExit } from './runtime.ts'
 import { Wake } from './wake.ts'
-
-/** What a worker needs of its host; one for all workers. */
-export interface WorkerHost {
-  readonly runtime: Runtime
-  readonly clock: Clock
-  readonly random: () => number
-  readonly log: Logger
-  /** The folder of a machine. */
-  folder(id: string): string
-  /** Keeps the record, before anybody hears of what it says. */
-  save(record: MachineRecord): Promise<void>
-  /** Nothing is left of the machine: removes its folder and its worker. */
-  forget(id: string): Promise<void>
-  /**
-   * Everything before the sandbox: launch specification, artifact, network, bundle; answers the
-   * record with its stamp. Takes its turn among the starts of the host.
-   */
-  prepare(machine: Machine, record: MachineRecord): Promise<Prepared>
-  /** Repairs the network of a machine that runs. */
-  attach(machine: Machine): Promise<unknown>
-  /** Takes the machine's network away. */
-  detach(id: string): Promise<void>
-  /** Runs `task` when the host has room for one more start. */
-  startSlot<T>(task: () => Promise<T>): Promise<T>
-  /** The program runs: its checks begin. `stopped` ends them. */
-  started(machine: Machine): void
-  stopped(id: string): void
-  checks(id: string): WorkerChecks
-  report(report: MachineReport): void
-  line(line: Pick<LogLine, 'app' | 'machine' | 'level' | 'message'>): void
-}
-
-export interface WorkerChecks {
-  readonly statuses: readonly CheckStatus[]
-  /** By index of `config.services`. */
-  readonly services: MachineReport['services']
-}
+import type { WorkerHost } from './worker-host.ts'
 
 /** A sandbox that cannot be made is tried so often, then the machine has failed. */
 export const START_FAILURES_MAX = 3
@@ -57,6 +18,13 @@ const START_BACKOFF = { firstMs: 200, maxMs: 5_000 }
 const KILL_TIMEOUT_MS = 10_000
 const STEP_BACKOFF = { firstMs: 500, maxMs: 10_000 }
 const CODE_UNKNOWN = 137
+
+/** What a new agent finds of a machine, beside its record. */
+export interface FoundMachine {
+  readonly sandbox: Sandbox | undefined
+  /** It has a network. */
+  readonly attached: boolean
+}
 
 /**
  * Brings one machine to what is wanted of it, one step at a time, and keeps it there. Nothing else
@@ -70,6 +38,9 @@ export class MachineWorker {
   /** Undefined until the whole desired state has been told once: then the machine is left alone. */
   #target: Machine | null | undefined
   #exit: SandboxExit | null = null
+  /** Whether the machine has a network that somebody must take away. */
+  #attached = false
+  #found: FoundMachine | undefined
   #startFailures = 0
   #stepFailures = 0
   #closed = false
@@ -110,6 +81,20 @@ export class MachineWorker {
     this.#done = this.#loop()
   }
 
+  /**
+   * Takes over what is there of the machine, then runs. An adoption that fails is tried again: one
+   * machine in trouble does not keep a host's agent from the others.
+   */
+  async runFrom(found: FoundMachine): Promise<void> {
+    try {
+      await this.#adopt(found)
+    } catch (error) {
+      this.#host.log.error({ machine: this.id, error: messageOf(error) }, 'adoption failed')
+      this.#found = found
+    }
+    this.run()
+  }
+
   /** Lets the step in progress end (a stop is cut short; the next agent goes on with it). */
   async close(): Promise<void> {
     this.#closed = true
@@ -118,10 +103,12 @@ export class MachineWorker {
   }
 
   /** Takes over what runs, or notes what ended, while no agent was here. */
-  async adopt(sandbox: Sandbox | undefined): Promise<void> {
-    const { run } = this.#record
+  async #adopt({ sandbox, attached }: FoundMachine): Promise<void> {
+    const { run, retry } = this.#record
+    this.#attached = attached
     if (!run) {
       if (sandbox) await this.#host.runtime.delete(this.id)
+      if (!retry) await this.#detach()
     } else if (sandbox?.state === 'running') {
       await this.#adoptRunning()
     } else if (sandbox?.exit) {
@@ -199,6 +186,10 @@ export class MachineWorker {
 
   /** One step. False when the machine is forgotten. */
   async #turn(): Promise<boolean> {
+    if (this.#found) {
+      await this.#adopt(this.#found)
+      this.#found = undefined
+    }
     if (this.#exit) {
       await this.#handleExit(this.#exit)
       return true
@@ -251,6 +242,14 @@ export class MachineWorker {
       ...fresh,
     )
     this.report()
+    if (state !== 'started') await this.#detach()
+  }
+
+  /** What is down keeps nothing of the host, and its next start finds clean ground. */
+  async #detach(): Promise<void> {
+    if (!this.#attached) return
+    await this.#host.detach(this.id)
+    this.#attached = false
   }
 
   /** The `launch` event of an instance that was not seen before. */
@@ -296,6 +295,7 @@ export class MachineWorker {
   async #launch(machine: Machine): Promise<void> {
     const { runtime, log } = this.#host
     const beganMs = performance.now()
+    this.#attached = true
     const { record, inForce } = await this.#host.prepare(machine, this.#record)
     const preparedMs = performance.now()
     this.#record = record
@@ -389,7 +389,7 @@ export class MachineWorker {
       : planRestart(machine.config, exit, { forMs, restarts: before }, random)
     const restarting = plan.delayMs !== null
     this.#host.stopped(this.id)
-    this.#exitLines(exit, plan.delayMs, plan.exhausted)
+    for (const [level, text] of exitLines(exit, plan, machine.config)) this.#line(level, text)
     const nowMs = clock.now()
     const exited = exitedEvent(exit, { requested, restarting, restarts: plan.restarts })
     const acting = this.#target && this.#target.generation > generation
@@ -407,18 +407,7 @@ export class MachineWorker {
     this.#exit = null
     this.report()
     await runtime.delete(this.id)
-  }
-
-  #exitLines(exit: SandboxExit, delayMs: number | null, exhausted: boolean): void {
-    const signal = signalOfCode(exit.code)
-    const how = signal < 0 ? `normally with code: ${exit.code}` : `with signal ${signalOf(signal)}`
-    this.#line(exit.code === 0 ? 'info' : 'warn', `Main child exited ${how}`)
-    if (exit.oomKilled) this.#line('error', 'Out of memory: the kernel killed the process')
-    if (exhausted) {
-      const max = retriesMax(this.#record.machine.config)
-      this.#line('error', `Machine has reached its max restart count of ${max}`)
-    }
-    if (delayMs !== null) this.#line('info', `Machine restarts in ${delayMs}ms`)
+    if (this.#record.state === 'stopped') await this.#detach()
   }
 
   async #destroy(): Promise<void> {
