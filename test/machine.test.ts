@@ -329,6 +329,47 @@ function inside(): void {
     await agent.kill()
   })
 
+  test('the sandbox: nothing to write to but memory, nothing of the host to read', async () => {
+    const script = `
+      for f in /x /app/x /usr/x /etc/x /proc/sys/kernel/hostname; do (echo >$f) 2>/dev/null && echo "wrote $f"; done
+      for f in /etc/shadow /etc/ssl/private /home /root /var/lib/dpkg /sys/kernel; do test -e $f && echo "saw $f"; done
+      (unshare -n true || unshare -U true || mount -t tmpfs none /tmp) 2>/dev/null && echo "escaped"
+      for d in /tmp /run /dev/shm; do echo ok >$d/x || echo "no $d"; done
+      echo "name $(hostname) seen $(ls /proc | grep -c '^[0-9]') done"; sleep 100`
+    const box = machine(sh(script))
+    const agent = await new Agent(settings('h')).ready()
+    agent.send({ t: 'apply', machines: [box] })
+    let lines: string[] = []
+    while (!lines.at(-1)?.endsWith('done')) {
+      await delay(50)
+      lines = (await agent.logs()).map(({ message }) => message).filter((m) => !/^Machine/.test(m))
+    }
+    assert.equal(lines.length, 1, lines.join('\n'))
+    assert.match(lines[0]!, new RegExp(`^name ${box.id} seen [1-5] done$`))
+    agent.send({ t: 'apply', machines: [] })
+    await agent.until(box.id, ({ gone }) => gone)
+    await agent.kill()
+  })
+
+  test('memory is limited where cgroups are ours', {
+    skip: !isFullMap() && 'no cgroups',
+  }, async () => {
+    const eater = machine({
+      init: { exec: ['python3', '-c', 'x = bytearray(300_000_000)'] },
+      guest: { memory_mb: 64 },
+      restart: { policy: 'no' },
+    })
+    const agent = await new Agent(settings('i')).ready()
+    agent.send({ t: 'apply', machines: [eater] })
+    const stopped = await agent.until(eater.id, ({ state }) => state === 'stopped')
+    const exit = stopped.events.find(({ type }) => type === 'exit')?.request?.exit_event
+    assert.equal(exit?.oom_killed, true, JSON.stringify(exit))
+    assert.equal(exit?.signal, 9)
+    agent.send({ t: 'apply', machines: [] })
+    await agent.until(eater.id, ({ gone }) => gone)
+    await agent.kill()
+  })
+
   test('a command that is not there fails at once and says why', async () => {
     const broken = machine({ init: { exec: ['/app/nothing'] } })
     const agent = await new Agent(settings('d')).ready()

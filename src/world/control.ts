@@ -62,7 +62,10 @@ function follow(
   state: WorldState,
 ): Promise<RunningWorld> {
   return new Promise<RunningWorld>((resolve, reject) => {
-    const fail = (why: string) => reject(new FairwayError('up_failed', why))
+    const fail = (why: string) => {
+      clearTimeout(timer)
+      reject(new FairwayError('up_failed', why))
+    }
     const timer = setTimeout(
       () =>
         fail(`the world was not ready after ${UP_TIMEOUT_MS / 1000} s; its logs: ${state.logDir}`),
@@ -96,13 +99,12 @@ export async function stopWorld(state: WorldState): Promise<boolean> {
       },
     )
   }
-  await removeLeftovers(state)
+  await removeLeftovers(state, running?.pidNamespace)
   return running !== undefined
 }
 
 /** What a world that was killed may have left: processes that are still dying, sockets, cgroups. */
-async function removeLeftovers(state: WorldState): Promise<void> {
-  const namespace = readNamespace(state)
+async function removeLeftovers(state: WorldState, namespace = readNamespace(state)): Promise<void> {
   if (namespace)
     await until(
       () => processesIn(namespace).length === 0,
