@@ -36,7 +36,6 @@ async function seedRegions({ config, ...control }: Control): Promise<void> {
   const wanted = new Set(config.regions.map((region) => region.code))
   for (const { key, value } of stored) {
     if (wanted.has(value.code)) continue
-    // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
     await control.store.txn({ then: [del(key)] })
   }
 }

@@ -70,7 +70,6 @@ async function serve(app: string, services: EndpointService[]) {
     cordoned: false,
     services,
   }
-  // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
   await control.store.txn({ then: [put(keys.endpoint(app, 'm1'), endpoint)] })
 }
 

@@ -200,7 +200,6 @@ test('a deletion that a crash interrupts, at any step, is finished at the next s
 
 test('maintenance stops when it is closed, and one failure does not end it', async () => {
   await create('hello')
-  // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
   await control.store.txn({ then: [put('app-deleting/x', 'not an app')] })
   const running = startMaintenance(control)
   await new Promise((resolve) => setTimeout(resolve, 5))

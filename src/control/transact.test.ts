@@ -45,7 +45,6 @@ test('what never settles ends as a conflict after a bounded number of attempts',
   const disturbed = transact(c, async (read) => {
     attempts += 1
     await read.get('n')
-    // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
     await c.store.txn({ then: [put('n', attempts)] })
     return { ops: [put('other', 1)], result: null }
   })
@@ -59,7 +58,6 @@ test('an absent key that appears meanwhile is a conflict; a peeked one is not', 
   const done = await transact(c, async (read) => {
     const seen = await read.get<number>('a')
     await read.peek('b')
-    // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
     if (first) await c.store.txn({ then: [put('a', 1), put('b', 1)] })
     first = false
     return { ops: [put('c', seen ?? 'absent')], result: seen }
@@ -77,7 +75,6 @@ test('no operations: nothing is written and the result stands', async () => {
 test('readAll follows pages', async () => {
   const c = context()
   for (let i = 0; i < 1_050; i++) {
-    // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
     await c.store.txn({ then: [put(`k/${String(i).padStart(5, '0')}`, i)] })
   }
   const all = await readAll<number>(c.store, 'k/', 5_000)

@@ -127,7 +127,6 @@ async function attemptOften<R>(
         status: 413,
       })
     }
-    // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
     const done = await store.txn({ when, then: plan.ops })
     if (done.succeeded) return { result: plan.result, revision: done.revision }
   }

@@ -28,7 +28,6 @@ before(async () => {
   await createApp(control, actor, { name: 'web', org: 'personal' })
   await createApp(control, actor, { name: 'bare', org: 'personal', network: 'apart' })
   const artifact = { digest: DIGEST, size: 1234, createdAt: '2026-01-01T00:00:00Z' }
-  // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
   await control.store.txn({ then: [put(keys.artifact('web', DIGEST), artifact)] })
   const services = [
     {

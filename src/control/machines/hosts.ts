@@ -31,7 +31,6 @@ export class HostLiveness {
     const fresh = await leases.grant(HOST_LEASE_MS)
     const live = { id: host, since: isoTime(this.#control.clock.now()) }
     await this.#control.store.txn({
-      // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
       then: [{ put: keys.hostLive(host), value: JSON.stringify(live), lease: fresh }],
     })
     this.#leases.set(host, fresh)

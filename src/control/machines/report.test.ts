@@ -150,7 +150,6 @@ test('slots of destroyed machines are free again', async () => {
   const machine = await create()
   const used = t.control.fleet.machinesOn('lhr1')
   await t.control.store.txn({
-    // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
     then: [
       {
         put: keys.machine(machine.host, machine.id),

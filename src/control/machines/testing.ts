@@ -82,10 +82,8 @@ export async function testMachines(
       // Watches are served in the order of commits, so a later change seen means all before it are.
       const code = `zz${Math.floor(Math.random() * 1e9)}`
       const region = { ...testConfig().regions[0]!, code }
-      // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
       await store.txn({ then: [put(keys.region(code), region)] })
       while (!state.fleet.regions().some((one) => one.code === code)) await pause()
-      // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
       await store.txn({ then: [{ delete: keys.region(code) }] })
     },
     report: async (machine, changes = {}) => {
@@ -120,7 +118,6 @@ async function seed(
   live: readonly string[],
 ): Promise<void> {
   await store.txn({
-    // biome-ignore lint/suspicious/noThenProperty: the name in the store's contract
     then: [
       ...regions.map((region) => put(keys.region(region.code), region)),
       ...TEST_HOSTS.map((host) => put(keys.host(host.id), host)),
