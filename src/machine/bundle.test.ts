@@ -13,7 +13,13 @@ import { fakeHost, fakeMachine } from './testing.ts'
 const machine = fakeMachine()
 const input: BundleInput = {
   ...{ machine, environment: { A: 'b=c' }, folder: '/m/a1', app: '/artifacts/x', uid: 100_001 },
-  ...{ netnsPath: '/run/netns/vm1', nodePath: '/opt/node', cgroup: '/fw/a1', userNamespace: false },
+  ...{
+    netnsPath: '/run/netns/vm1',
+    nodePath: '/opt/node',
+    initPath: '/opt/init',
+    cgroup: '/fw/a1',
+    userNamespace: false,
+  },
   shared: [{ destination: '/usr', source: '/usr' }],
 }
 
@@ -22,6 +28,7 @@ test('a machine has no powers', () => {
   assert.deepEqual(new Set(Object.values(process.capabilities).flat()), new Set())
   assert.equal(process.noNewPrivileges, true)
   assert.equal(root.readonly, true)
+  assert.deepEqual(process.args, ['/.fairway/init', '--', 'serve'])
   assert.deepEqual(process.user, { uid: 100_001, gid: 100_001 })
   assert.equal(hostname, machine.id)
   assert.deepEqual(linux.namespaces.map(({ type }) => type).toSorted(), [

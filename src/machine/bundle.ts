@@ -48,6 +48,8 @@ export interface BundleInput {
   readonly netnsPath: string
   readonly uid: number
   readonly nodePath: string
+  /** A statically linked init: signals reach the command by it, and zombies are reaped. */
+  readonly initPath: string
   /** Path of the machine's cgroup, or null where cgroups are not ours to write. */
   readonly cgroup: string | null
   /** Whether the runtime runs inside a user namespace. */
@@ -67,6 +69,7 @@ export const PIDS_MAX = 4_096
 const SHM_KIB = 65_536
 const TMP_SHARE = 0.5
 
+const INIT = '/.fairway/init'
 const SYSTEM_FOLDERS = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32']
 const ETC_FILES = ['hosts', 'resolv.conf', 'passwd', 'group', 'nsswitch.conf']
 
@@ -95,7 +98,8 @@ export function ociConfig(input: BundleInput): OciConfig {
     process: {
       terminal: false,
       user: { uid, gid: uid },
-      args: machineArgv(machine),
+      // Pid 1 ignores every signal that it has no handler for, which a command cannot know.
+      args: [INIT, '--', ...machineArgv(machine)],
       env: Object.entries(input.environment).map(([name, value]) => `${name}=${value}`),
       cwd: '/app',
       capabilities: { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] },
@@ -167,6 +171,7 @@ function mounts(input: BundleInput): OciMount[] {
     ...input.shared.map(({ destination, source }) => bind(destination, source, 'rbind')),
     ...ETC_FILES.map((name) => bind(`/etc/${name}`, join(folder, 'etc', name), 'bind')),
     bind('/.fairway/bin/node', input.nodePath, 'bind'),
+    bind(INIT, input.initPath, 'bind'),
     bind('/app', input.app, 'bind'),
   ]
 }

@@ -83,12 +83,15 @@ type Run = (args: readonly string[]) => Promise<string>
 
 const SYSTEM_PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
 
-/** conmon wants its runtime by absolute path, and an ordinary user's PATH lacks the sbin folders. */
-export function findCommand(name: string): string {
+/**
+ * The absolute path of a command, which conmon wants of its runtime; an ordinary user's PATH lacks
+ * the sbin folders. `aptPackage`: what to install when it is missing.
+ */
+export function findCommand(name: string, aptPackage = name): string {
   const folders = [...(process.env.PATH ?? '').split(delimiter), ...SYSTEM_PATH]
   const found = folders.map((folder) => join(folder, name)).find((path) => existsSync(path))
   if (found) return found
-  throw new FairwayError('missing_command', `${name} is not installed: apt-get install ${name}`)
+  throw new FairwayError('missing_command', `${name} is missing: apt-get install ${aptPackage}`)
 }
 
 const supervisorFile = (c: Conmon, id: string, name: string): string =>

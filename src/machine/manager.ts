@@ -12,7 +12,7 @@ import { sharedPaths } from './bundle.ts'
 import { prepareCgroups, removeCgroups } from './cgroups.ts'
 import { probe } from './checks/probe.ts'
 import { CheckRunner, type Probe } from './checks/runner.ts'
-import { createConmonRuntime } from './conmon.ts'
+import { createConmonRuntime, findCommand } from './conmon.ts'
 import { rotateAppLog } from './logs/rotate.ts'
 import { LogStore, type LogsCall } from './logs/store.ts'
 import type { MachineNetwork } from './network.ts'
@@ -148,6 +148,7 @@ class Manager implements MachineManager {
     const prepare = {
       ...{ host: deps.host, network: deps.network, artifacts, launch: deps.launch },
       ...{ resolvers: deps.resolvers, nodePath: deps.nodePath, folder: this.#folder, ...ids },
+      initPath: findCommand('tini-static', 'tini'),
       cgroupRoot: this.#cgroupRoot(ids.userNamespace),
       shared: sharedPaths(),
     }

@@ -18,6 +18,7 @@ export interface PrepareOptions {
   readonly launch: (machine: Machine) => Promise<LaunchSpec>
   readonly resolvers: readonly string[]
   readonly nodePath: string
+  readonly initPath: string
   readonly uidMap: readonly IdRange[]
   readonly userNamespace: boolean
   /** The cgroup below which machines get theirs; null where none can be written. */
@@ -105,6 +106,7 @@ async function bundle(
     ...{ machine, folder, app, netnsPath, uid },
     environment: machineEnvironment(machine, host, spec.secrets),
     nodePath: options.nodePath,
+    initPath: options.initPath,
     cgroup: cgroupRoot === null ? null : join(cgroupRoot, machine.id),
     userNamespace: options.userNamespace,
     shared: options.shared,
