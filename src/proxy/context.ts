@@ -6,6 +6,7 @@ import type { AppLog } from './errors/app-log.ts'
 import { RequestHead } from './http1/request-head.ts'
 import { ResponseHead } from './http1/response-head.ts'
 import { READ_BUFFER_BYTES } from './limits.ts'
+import { type StreamBuffer, StreamBuffers } from './upstream/stream-buffers.ts'
 import type { Upstreams } from './upstream/upstreams.ts'
 
 /** What the connections of one worker share. */
@@ -42,7 +43,13 @@ export interface OpenConnection {
  * into the same buffer and scans heads with the same objects.
  */
 export class Scratch {
+  /** What upstreams read into, but for long bodies. */
   readonly buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
+  /** What the present read lies in. */
+  data: Buffer = this.buffer
+  /** The same when it may be written from as it is; null: only a copy of it may wait. */
+  stream: StreamBuffer | null = null
+  readonly streams = new StreamBuffers()
   readonly request = new RequestHead()
   readonly response = new ResponseHead()
 }

@@ -333,6 +333,24 @@ describe('slow ones', () => {
     await eventually(() => received > MEGABYTES << 20)
   })
 
+  test('a client that asks on and on without reading is not asked for more', async () => {
+    let answered = 0
+    const port = await lab.app((socket) =>
+      onRequests(socket, () => {
+        answered++
+        socket.write(ok('x'.repeat(200_000)))
+      }),
+    )
+    const edge = await lab.simple(port)
+    const client = lab.client(edge.port)
+    client.socket.pause()
+    for (let i = 0; i < 500; i++) client.send(get('a'))
+    await settled(() => answered)
+    assert.ok(answered < 100, `${answered} were answered while nobody read`)
+    client.socket.resume()
+    await eventually(() => answered === 500)
+  })
+
   test('an app that does not read stops the client', async () => {
     let paused = true
     let received = 0

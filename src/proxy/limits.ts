@@ -21,6 +21,8 @@ export const INTERIM_RESPONSES_MAX = 16
 export const HEAD_TEXT_BYTES = 4096
 /** Shared by all reads from upstreams in one worker: a read never outlives its callback. */
 export const READ_BUFFER_BYTES = 64 * 1024
+/** Buffers for long responses that a worker keeps when nobody uses them. */
+export const STREAM_BUFFERS_KEPT = 64
 /** A body part up to this size is forwarded as text together with its head, in one write. */
 export const TEXT_BODY_BYTES_MAX = 4096
 /** Parts of a request body kept for another attempt; the client is paused beyond it. */
@@ -43,6 +45,8 @@ export const CONNECT_MS = 2_000
 /** Apps close idle connections after 5 s and more; staying below avoids the race (S28). */
 export const POOL_IDLE_MS = 4_000
 export const POOL_IDLE_MAX = 512
+/** While another edge owes an answer: how often its host is looked up in the view. */
+export const BACKHAUL_WATCH_MS = 1_000
 /** Between edges: less than CLIENT_IDLE_MS, after which the other end closes. */
 export const BACKHAUL_POOL_IDLE_MS = 55_000
 /** A refused or dead peer is asked again after this long. */

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
+import net from 'node:net'
 import { afterEach, describe, test } from 'node:test'
+import type { EdgeIndex } from '../../view/edge-index.ts'
 import type { EdgeView } from '../../view/edge-view.ts'
-import type { TestMachine, TestService } from '../testing.ts'
+import type { EdgeProxyOptions } from '../edge-proxy.ts'
+import { type TestMachine, type TestService, testView } from '../testing.ts'
 import { ADDRESS, eventually, Lab, ok, onRequests, type TestEdge } from '../testing-edge.ts'
 
 const lab = new Lab()
@@ -29,8 +32,12 @@ async function pair(
 }
 
 /** Its hosts' mesh addresses are loopback. */
-async function nearEdge(machines: TestMachine[], backhaulPort: number): Promise<TestEdge> {
-  const { view } = await lab.edge(apps(machines), { hosts: HOSTS })
+async function nearEdge(
+  machines: TestMachine[],
+  backhaulPort: number,
+  options: Partial<EdgeProxyOptions> & { readonly index?: EdgeIndex } = {},
+): Promise<TestEdge> {
+  const { index: view = testView(apps(machines), HOSTS), ...rest } = options
   const onLoopback: EdgeView = {
     revision: view.revision,
     address: (address) => view.address(address),
@@ -41,7 +48,7 @@ async function nearEdge(machines: TestMachine[], backhaulPort: number): Promise<
     },
     distanceMs: (a, b) => (a === b ? 0 : 100),
   }
-  return lab.edge(apps(machines), { hosts: HOSTS, backhaulPort, view: onLoopback })
+  return lab.edge(apps(machines), { hosts: HOSTS, backhaulPort, view: onLoopback, ...rest })
 }
 
 describe('a machine of another host', () => {
@@ -206,6 +213,29 @@ describe('refusals', () => {
     ]
     const near = await nearEdge(machines, 1)
     await lab.client(near.port).send(GET).until('local')
+  })
+
+  test('a host that falls silent: what it had not accepted goes elsewhere', async () => {
+    let time = 0
+    const silent = net.createServer(() => {})
+    const port = await lab.app((socket) => onRequests(socket, () => socket.write(ok('local'))))
+    const machines = [
+      ...remote({ port: 80, internalPort: port }),
+      { id: 'm2', region: 'lhr', services: [{ port: 80, internalPort: port }] },
+    ]
+    const index = testView(apps(machines), HOSTS)
+    const near = await nearEdge(machines, await lab.server(silent), {
+      ...{ index, region: 'nrt', monotonic: () => time },
+    })
+    const client = lab.client(near.port).send(GET)
+    await eventually(() => near.proxy.snapshot().totals.backhaul_requests === 1)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    silent.close() // Connections stay open; new ones find nobody.
+    index.apply({ t: 'events', revision: 2, events: [['delete', 'host-live/nrt1']] })
+    await eventually(() => {
+      time += 10
+      return client.text.includes('local')
+    })
   })
 
   for (const [name, text] of [

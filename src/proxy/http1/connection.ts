@@ -287,7 +287,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     else {
       const data = Buffer.allocUnsafe(out.length + to - from)
       writeLatin1(data, out, 0)
-      this.ctx.scratch.buffer.copy(data, out.length, from, to)
+      this.ctx.scratch.data.copy(data, out.length, from, to)
       this.sendBytes(data)
     }
     if (done) this.#next()
@@ -295,10 +295,10 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   }
 
   sendBody(from: number, to: number, done: boolean): void {
-    if (to > from)
-      this.sendBytes(
-        this.unwrap?.(from, to) ?? Buffer.from(this.ctx.scratch.buffer.subarray(from, to)),
-      )
+    if (to > from) {
+      if (this.unwrap) this.sendBytes(this.unwrap(from, to))
+      else this.#sendRead(from, to)
+    }
     if (done) this.#next()
     else this.#touch()
   }
@@ -336,7 +336,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
 
   sendTunnel(from: number, to: number): void {
     this.deadline = this.#tunnelDeadline()
-    this.sendBytes(Buffer.from(this.ctx.scratch.buffer.subarray(from, to)))
+    this.#sendRead(from, to)
   }
 
   endTunnel(): void {
@@ -354,6 +354,18 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   }
 
   // Private
+
+  /** What an upstream's read brought; written from where it lies when that buffer can be spared. */
+  #sendRead(from: number, to: number): void {
+    const { data, stream } = this.ctx.scratch
+    const part = data.subarray(from, to)
+    if (!stream) {
+      this.sendBytes(Buffer.from(part))
+      return
+    }
+    this.ctx.counters.bytesToClients += part.length
+    if (!this.socket.write(part, stream.lend())) this.#block()
+  }
 
   /** A write was not taken at once. What the kernel took all the same needs no waiting. */
   #block(): void {
@@ -379,7 +391,9 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     this.#state = STATE.head
     this.idleMs = limits.REQUEST_IDLE_MS
     this.deadline = this.ctx.deadlines.now + limits.CLIENT_IDLE_MS
-    if (this.#held) this.#pump()
+    // One that asks and does not read is not asked for more until it has read.
+    if (this.#blocked) this.pauseReading()
+    else if (this.#held) this.#pump()
     else if (this.#paused) this.resumeReading()
   }
 
@@ -393,7 +407,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
       this.#onHeadData(held)
     }
     this.#pumping = false
-    this.resumeReading()
+    if (!this.#blocked) this.resumeReading()
   }
 
   /** Ends after what was written; what the client still sends must not reset it on its way. */

@@ -191,10 +191,11 @@ export class PublicConnection extends HttpConnection {
   /** An HTTP/1.0 client knows no chunks: it gets the data alone, ended by the connection. */
   #unwrapChunks(fields: string): string {
     const scanner = new ChunkedScanner()
-    const { buffer } = this.ctx.scratch
+    const { scratch } = this.ctx
     this.unwrap = (from, to) => {
+      const { data } = scratch
       const parts: Buffer[] = []
-      scanner.feed(buffer, from, to, (a, b) => parts.push(Buffer.from(buffer.subarray(a, b))))
+      scanner.feed(data, from, to, (a, b) => parts.push(Buffer.from(data.subarray(a, b))))
       return Buffer.concat(parts)
     }
     this.closing = true

@@ -7,6 +7,7 @@ import { isBodiless } from '../http1/response-head.ts'
 import { latin1 } from '../latin1.ts'
 import * as limits from '../limits.ts'
 import type { UpstreamFailure, UpstreamUser } from './exchange.ts'
+import type { StreamBuffer } from './stream-buffers.ts'
 
 export interface UpstreamTarget {
   readonly address: string
@@ -21,6 +22,8 @@ export interface UpstreamTarget {
 export interface UpstreamHome {
   keep(connection: UpstreamConnection): boolean
   forget(connection: UpstreamConnection): void
+  /** Makes sure that whoever is at the other end is still there; calls `gone` of all that wait if not. */
+  check(): void
 }
 
 const STATE = { idle: 0, accept: 1, head: 2, body: 3, tunnel: 4, closed: 5 } as const
@@ -45,14 +48,19 @@ export class UpstreamConnection implements Timed {
   /** The app will close after this response, or has said more than one. */
   #last = false
   #blocked = false
+  /** A long body, or a tunnel: reads go into buffers of its own. */
+  #streaming = false
+  #stream: StreamBuffer | null = null
 
   constructor(ctx: ProxyContext, home: UpstreamHome, target: UpstreamTarget) {
     this.#ctx = ctx
     this.#home = home
     this.target = target
     this.deadline = ctx.deadlines.now + limits.CONNECT_MS
-    const { buffer } = ctx.scratch
-    const onread = { buffer, callback: (n: number) => this.#onRead(n) }
+    const onread = {
+      buffer: () => this.#readBuffer(),
+      callback: (n: number, data: Uint8Array) => this.#onRead(n, data as Buffer),
+    }
     this.#socket = net.connect({
       host: target.address,
       port: target.port,
@@ -81,7 +89,7 @@ export class UpstreamConnection implements Timed {
     this.#accepted = !this.target.backhaul
     this.#interims = 0
     this.#last = false
-    if (this.#connected) this.deadline = Infinity
+    if (this.#connected) this.#watch()
     this.#socket.write(head, 'latin1')
   }
 
@@ -123,7 +131,25 @@ export class UpstreamConnection implements Timed {
       this.#fail({ code, reason: 'connecting took too long', stage: 'unsent', reused: false })
       return
     }
-    this.#close()
+    if (this.#state === STATE.idle) this.#close()
+    else {
+      this.#watch()
+      this.#home.check()
+    }
+  }
+
+  /** The host at the other end does not answer any more. */
+  gone(): void {
+    const reason = 'its host went away'
+    if (this.#state === STATE.idle) this.#close()
+    else if (this.#state >= STATE.body) this.#cut(reason)
+    else this.#fail({ code: 'PU03', reason, stage: 'sent', reused: false })
+  }
+
+  /** A host that lost its power says nothing, and TCP would wait for minutes. */
+  #watch(): void {
+    const { deadlines } = this.#ctx
+    this.deadline = this.target.backhaul ? deadlines.now + limits.BACKHAUL_WATCH_MS : Infinity
   }
 
   /** Idle in a pool until `deadline`. */
@@ -135,7 +161,7 @@ export class UpstreamConnection implements Timed {
 
   #onConnect(): void {
     this.#connected = true
-    this.deadline = Infinity
+    this.#watch()
     if (this.#accepted) this.#user?.onAccepted()
   }
 
@@ -145,7 +171,29 @@ export class UpstreamConnection implements Timed {
     this.#user?.onUpstreamDrain()
   }
 
-  #onRead(n: number): boolean {
+  /** What the next read goes into. Called after each, and once at the beginning. */
+  #readBuffer(): Buffer {
+    const { scratch } = this.#ctx
+    if (!this.#streaming) {
+      this.#leaveStream()
+      return scratch.buffer
+    }
+    if (!this.#stream || this.#stream.busy) {
+      this.#leaveStream()
+      this.#stream = scratch.streams.take()
+    }
+    return this.#stream.bytes
+  }
+
+  #leaveStream(): void {
+    this.#stream?.leave()
+    this.#stream = null
+  }
+
+  #onRead(n: number, data: Buffer): boolean {
+    const { scratch } = this.#ctx
+    scratch.data = data
+    scratch.stream = this.#stream
     switch (this.#state) {
       case STATE.accept:
       case STATE.head:
@@ -165,10 +213,10 @@ export class UpstreamConnection implements Timed {
   }
 
   #onHead(n: number): void {
-    const { buffer } = this.#ctx.scratch
+    const { data } = this.#ctx.scratch
     const base = this.#partial.length
     // A big first read is mostly body: its head is looked for in the beginning only.
-    let text = latin1(buffer, 0, base === 0 ? Math.min(n, limits.HEAD_TEXT_BYTES) : n)
+    let text = latin1(data, 0, base === 0 ? Math.min(n, limits.HEAD_TEXT_BYTES) : n)
     if (base > 0) text = this.#partial + text
     let at = 0
     for (;;) {
@@ -178,7 +226,7 @@ export class UpstreamConnection implements Timed {
       }
       let end = text.indexOf('\r\n\r\n', at)
       if (end < 0 && text.length < base + n) {
-        text = latin1(buffer, 0, n)
+        text = latin1(data, 0, n)
         end = text.indexOf('\r\n\r\n', at)
       }
       if (end < 0) break
@@ -241,11 +289,12 @@ export class UpstreamConnection implements Timed {
         return false
       }
       this.#state = STATE.tunnel
+      this.#streaming = true
       user.onSwitched(head, from, n)
       return false
     }
     this.#frame(user.toHead)
-    const to = this.#body.take(this.#ctx.scratch.buffer, from, n)
+    const to = this.#body.take(this.#ctx.scratch.data, from, n)
     if (to < 0) {
       this.#failSent(this.#body.fault ?? 'the response body is malformed')
       return false
@@ -276,13 +325,14 @@ export class UpstreamConnection implements Timed {
     const short = to - from <= limits.TEXT_BODY_BYTES_MAX && text.length - at >= to - from
     const bodyText = short ? text.slice(at, at + to - from) : ''
     this.#state = STATE.body
+    this.#streaming = !done
     if (done) this.#release(to === n && user.requestDone && !this.#last)
     user.onResponse(head, bodyText, from, to, done)
   }
 
   #onBody(n: number): void {
     const user = this.#user!
-    const to = this.#body.take(this.#ctx.scratch.buffer, 0, n)
+    const to = this.#body.take(this.#ctx.scratch.data, 0, n)
     if (to < 0) {
       const fault = this.#body.fault ?? 'the response body is malformed'
       this.#cut(fault)
@@ -356,6 +406,7 @@ export class UpstreamConnection implements Timed {
   #release(reusable: boolean): void {
     this.#served++
     this.#user = null
+    this.#streaming = false
     this.#state = STATE.idle
     if (!reusable || !this.#home.keep(this)) this.#close()
   }

@@ -15,7 +15,7 @@ export interface UpstreamFailure {
 }
 
 /**
- * One request's side of an upstream connection. Data lies in the worker's scratch buffer at [from,
+ * One request's side of an upstream connection. Data lies in the worker's `scratch.data` at [from,
  * to) and is gone when the call returns.
  */
 export interface UpstreamUser {

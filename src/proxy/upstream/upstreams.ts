@@ -1,3 +1,5 @@
+import net from 'node:net'
+import type { HostRoute } from '../../view/edge-view.ts'
 import type { Lease } from '../balance/balancer.ts'
 import type { ProxyContext } from '../context.ts'
 import * as limits from '../limits.ts'
@@ -58,7 +60,7 @@ export class Upstreams {
 
 /** Idle connections to one address and port, the last used first, so that the others can age. */
 class Pool implements UpstreamHome {
-  via: unknown
+  via: HostRoute | null
   /** Its last connection has gone, and others may have made a pool of the same name since. */
   closed = false
   readonly #target: UpstreamTarget
@@ -66,10 +68,11 @@ class Pool implements UpstreamHome {
   readonly #pooled: boolean
   readonly #onEmpty: () => void
   readonly #idle: UpstreamConnection[] = []
-  #open = 0
+  readonly #open = new Set<UpstreamConnection>()
+  #probing = false
   #ctx: ProxyContext | null = null
 
-  constructor(target: UpstreamTarget, via: unknown, pooled: boolean, onEmpty: () => void) {
+  constructor(target: UpstreamTarget, via: HostRoute | null, pooled: boolean, onEmpty: () => void) {
     this.#target = target
     this.#once = { ...target, headEnd: ONCE_HEAD_END }
     this.via = via
@@ -86,8 +89,9 @@ class Pool implements UpstreamHome {
         return connection
       }
     }
-    this.#open++
-    return new UpstreamConnection(ctx, this, alone ? this.#once : this.#target)
+    const connection = new UpstreamConnection(ctx, this, alone ? this.#once : this.#target)
+    this.#open.add(connection)
+    return connection
   }
 
   keep(connection: UpstreamConnection): boolean {
@@ -110,9 +114,26 @@ class Pool implements UpstreamHome {
       this.#idle.splice(at, 1)
       this.#ctx!.counters.upstreamsIdle--
     }
-    if (--this.#open > 0) return
+    this.#open.delete(connection)
+    if (this.#open.size > 0) return
     this.closed = true
     this.#onEmpty()
+  }
+
+  /** A host that reports is there. One that does not may have lost its agent only: it is asked. */
+  check(): void {
+    if (!this.via || this.#probing || this.#ctx!.view.host(this.via.id)?.live) return
+    this.#probing = true
+    const probe = net.connect({ host: this.#target.address, port: this.#target.port })
+    const end = (there: boolean) => {
+      if (!this.#probing) return
+      this.#probing = false
+      probe.destroy()
+      if (!there) for (const connection of [...this.#open]) connection.gone()
+    }
+    probe.setTimeout(limits.CONNECT_MS, () => end(false))
+    probe.on('connect', () => end(true))
+    probe.on('error', () => end(false))
   }
 
   closeIdle(): void {
