@@ -126,7 +126,8 @@ const { address } = await dns.lookup('fly-local-6pn')
 http.createServer((q, s) => {
   if (q.url === '/exit') { s.end('bye'); setTimeout(() => process.exit(3), 20); return }
   s.end(JSON.stringify({ env: process.env, uid: process.getuid(), six: address, argv: process.argv,
-    status: fs.readFileSync('/proc/self/status', 'utf8'), etc: fs.readdirSync('/etc') }))
+    status: fs.readFileSync('/proc/self/status', 'utf8'), etc: fs.readdirSync('/etc'),
+    certificates: fs.readdirSync('/etc/ssl/certs').length }))
 }).listen(80, () => console.log('listening on ' + process.env.FLY_MACHINE_ID))
 `
 
@@ -192,6 +193,7 @@ function inside(): void {
       six: string
       status: string
       etc: string[]
+      certificates: number
     }
     assert.equal(answer.six, server.v6, 'fly-local-6pn')
     assert.equal(answer.env.FLY_APP_NAME, 'web')
@@ -205,7 +207,8 @@ function inside(): void {
     assert.match(answer.status, /NoNewPrivs:\s1/)
     assert.match(answer.status, /Seccomp:\s2/)
     assert.match(answer.status, /^PPid:\s1$/m)
-    assert.ok(!answer.etc.includes('shadow'))
+    assert.ok(answer.etc.includes('ssl') && !answer.etc.includes('shadow'), String(answer.etc))
+    assert.ok(answer.certificates > 10, 'certificates of authorities')
     const [init, main] = await first.ps(server.id)
     assert.equal(init?.pid, 1)
     assert.match(main?.command ?? '', /^node server\.mjs/)

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readlinkSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { FairwayError } from '../base/errors.ts'
-import { type BundleInput, machineArgv, ociConfig, sharedPaths, writeBundle } from './bundle.ts'
+import { type BundleInput, machineArgv, ociConfig, writeBundle } from './bundle.ts'
 import { machineEnvironment } from './environment.ts'
-import { ETC_SHARED, etcFiles } from './etc.ts'
+import { etcFiles } from './etc.ts'
 import { seccompProfile } from './seccomp.ts'
+import { ETC_SHARED, prepareSystem } from './system.ts'
 import { fakeHost, fakeMachine } from './testing.ts'
 
 const machine = fakeMachine()
@@ -20,7 +21,7 @@ const input: BundleInput = {
     cgroup: '/fw/a1',
     userNamespace: false,
   },
-  shared: [{ destination: '/usr', source: '/usr' }],
+  system: { folder: '/system/x', etc: ['ssl'], mounts: ['/usr'], links: [['bin', 'usr/bin']] },
 }
 
 test('a machine has no powers', () => {
@@ -54,8 +55,8 @@ test('without cgroups nothing is limited, and nothing asks for them', () => {
 const SOURCES: [destination: string, source: string][] = [
   ['/app', '/artifacts/x'],
   ['/usr', '/usr'],
-  ['/etc/hosts', '/m/a1/etc/hosts'],
-  ['/etc/resolv.conf', '/m/a1/etc/resolv.conf'],
+  ['/etc', '/m/a1/etc'],
+  ['/.fairway', '/system/x'],
   ['/.fairway/bin/node', '/opt/node'],
 ]
 for (const [destination, source] of SOURCES)
@@ -70,10 +71,16 @@ test('only memory is writable', () => {
     assert.ok(type !== 'bind' || options.includes('ro'), destination)
 })
 
-test('nothing secret of the host is visible', () => {
-  const seen = [...ETC_SHARED, ...sharedPaths().map(({ destination }) => destination)]
-  for (const path of ['/etc', '/etc/ssl', '/etc/ssl/private', '/etc/shadow', '/', '/home', '/var'])
-    assert.ok(!seen.includes(path), path)
+test('what machines see of the host is copied once and holds nothing secret', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fairway-system-'))
+  const system = prepareSystem(folder, process.execPath)
+  const again = prepareSystem(folder, process.execPath)
+  assert.equal(again.folder, system.folder)
+  assert.ok(system.mounts.includes('/usr'))
+  for (const path of ['shadow', 'ssl/private', 'ssh', 'passwd'])
+    assert.ok(!existsSync(join(system.folder, 'etc', path)), path)
+  for (const path of ETC_SHARED) assert.doesNotMatch(path, /^(ssl|nginx|\.)?$/)
+  rmSync(folder, { recursive: true })
 })
 
 test('exec replaces all; cmd follows entrypoint; neither is an error', () => {
@@ -117,13 +124,16 @@ test('hosts names the machine, its 6PN address and fly-global-services (U4)', ()
 test('a bundle is readable by nobody else, its etc/ by all', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'fairway-bundle-'))
   const mode = (path: string) => statSync(join(folder, path)).mode & 0o777
-  await writeBundle(folder, ociConfig(input), { hosts: 'a' })
+  await writeBundle(folder, ociConfig(input), { hosts: 'a' }, input.system)
   const { ino } = statSync(join(folder, 'etc/hosts'))
-  await writeBundle(folder, ociConfig(input), { hosts: 'b' })
+  await writeBundle(folder, ociConfig(input), { hosts: 'b' }, input.system)
   assert.equal(mode('bundle/config.json'), 0o600)
-  assert.equal(mode('bundle/rootfs'), 0o755)
+  for (const path of ['bundle/rootfs', 'bundle/rootfs/var/log', 'etc'])
+    assert.equal(mode(path), 0o755)
   assert.equal(mode('etc/hosts'), 0o644)
   assert.equal(statSync(join(folder, 'etc/hosts')).ino, ino, 'written in place')
+  assert.equal(readlinkSync(join(folder, 'etc/ssl')), '/.fairway/etc/ssl')
+  assert.equal(readlinkSync(join(folder, 'bundle/rootfs/bin')), 'usr/bin')
   rmSync(folder, { recursive: true })
 })
 

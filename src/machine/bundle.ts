@@ -1,10 +1,9 @@
-import { existsSync, realpathSync } from 'node:fs'
-import { chmod, mkdir, rename, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rename, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FairwayError } from '../base/errors.ts'
 import type { Machine } from '../model/resources.ts'
-import { ETC_SHARED } from './etc.ts'
 import { type SeccompProfile, seccompProfile } from './seccomp.ts'
+import { SYSTEM_FOLDER, type SystemFiles } from './system.ts'
 
 /** An OCI runtime bundle (runtime-spec 1.0), the part of it that machines use. */
 export interface OciMount {
@@ -41,26 +40,18 @@ export interface OciConfig {
 export interface BundleInput {
   readonly machine: Machine
   readonly environment: Readonly<Record<string, string>>
-  /** The machine's folder; its rootfs and etc/ lie in there. */
+  /** The machine's folder: `bundle/` with config.json and rootfs/, and `etc/`. */
   readonly folder: string
   /** The unpacked artifact. */
   readonly app: string
   readonly netnsPath: string
   readonly uid: number
   readonly nodePath: string
-  /** A statically linked init: signals reach the command by it, and zombies are reaped. */
-  readonly initPath: string
   /** Path of the machine's cgroup, or null where cgroups are not ours to write. */
   readonly cgroup: string | null
   /** Whether the runtime runs inside a user namespace. */
   readonly userNamespace: boolean
-  /** What of the host exists, for tests. */
-  readonly shared: readonly SharedPath[]
-}
-
-export interface SharedPath {
-  readonly destination: string
-  readonly source: string
+  readonly system: SystemFiles
 }
 
 /** Raised when `ociConfig` changes, so that bundles of an older version are written anew. */
@@ -69,16 +60,7 @@ export const PIDS_MAX = 4_096
 const SHM_KIB = 65_536
 const TMP_SHARE = 0.5
 
-const INIT = '/.fairway/init'
-const SYSTEM_FOLDERS = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32']
-const ETC_FILES = ['hosts', 'resolv.conf', 'passwd', 'group', 'nsswitch.conf']
-
-/** Which of the host's folders and files machines see; read once, when the manager starts. */
-export function sharedPaths(): SharedPath[] {
-  return [...SYSTEM_FOLDERS, ...ETC_SHARED]
-    .filter((path) => existsSync(path))
-    .map((path) => ({ destination: path, source: realpathSync(path) }))
-}
+const INIT = `${SYSTEM_FOLDER}/init`
 
 /** The command of a machine: `exec` replaces all, else entrypoint followed by cmd. */
 export function machineArgv({ config }: Pick<Machine, 'config'>): string[] {
@@ -160,18 +142,13 @@ function mounts(input: BundleInput): OciMount[] {
         input.userNamespace ? [] : ['gid=5'],
       ),
     },
-    { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: NO_PROGRAMS },
     tmpfs('/dev/shm', 'mode=1777', SHM_KIB, NO_PROGRAMS),
     tmpfs('/tmp', 'mode=1777', tmpKib, ['nosuid', 'nodev']),
     tmpfs('/run', 'mode=1777', 16_384, ['nosuid', 'nodev']),
-    tmpfs('/var/tmp', 'mode=1777', tmpKib, ['nosuid', 'nodev']),
-    // Debian's nginx opens its error log and its folders for bodies before it reads a configuration.
-    tmpfs('/var/log/nginx', 'mode=1777', 16_384, NO_PROGRAMS),
-    tmpfs('/var/lib/nginx', 'mode=1777', tmpKib, NO_PROGRAMS),
-    ...input.shared.map(({ destination, source }) => bind(destination, source, 'rbind')),
-    ...ETC_FILES.map((name) => bind(`/etc/${name}`, join(folder, 'etc', name), 'bind')),
-    bind('/.fairway/bin/node', input.nodePath, 'bind'),
-    bind(INIT, input.initPath, 'bind'),
+    ...input.system.mounts.map((path) => bind(path, path, 'rbind')),
+    bind('/etc', join(folder, 'etc'), 'bind'),
+    bind(SYSTEM_FOLDER, input.system.folder, 'bind'),
+    bind(`${SYSTEM_FOLDER}/bin/node`, input.nodePath, 'bind'),
     bind('/app', input.app, 'bind'),
   ]
 }
@@ -198,29 +175,56 @@ const bind = (destination: string, source: string, how: 'bind' | 'rbind'): OciMo
 })
 
 /**
- * Writes the bundle's files under `folder`. The files of etc/ are written in place: the mounts of a
- * running machine are of the inode, and a renamed file would not reach it.
+ * Links in a machine's root folder. Debian's nginx opens its error log and its folders for bodies
+ * before it reads a configuration: they lead to memory that it may write to.
  */
+const ROOT_LINKS: readonly (readonly [path: string, target: string])[] = [
+  ['var/run', '/run'],
+  ['var/tmp', '/tmp'],
+  ['var/lib/nginx', '/tmp'],
+  ['var/log/nginx', '/tmp'],
+]
+
+/** Writes the bundle's files under `folder`. `etc`: the machine's own files there, by name. */
 export async function writeBundle(
   folder: string,
   config: OciConfig,
   etc: Readonly<Record<string, string>>,
+  system: SystemFiles,
 ): Promise<void> {
+  const bundle = join(folder, 'bundle')
+  const rootfs = join(bundle, 'rootfs')
   const etcFolder = join(folder, 'etc')
   await Promise.all([
-    mkdir(join(folder, 'bundle', 'rootfs'), { recursive: true, mode: 0o755 }),
-    mkdir(etcFolder, { recursive: true, mode: 0o755 }),
+    mkdir(join(rootfs, 'var', 'lib'), { recursive: true }),
+    mkdir(join(rootfs, 'var', 'log'), { recursive: true }),
+    mkdir(etcFolder, { recursive: true }),
   ])
-  await chmod(join(folder, 'bundle', 'rootfs'), 0o755) // The machine's own root folder.
-  const temporary = join(folder, 'bundle', 'config.json.new')
+  // The machine's uid is another, whatever our umask is.
+  const shown = ['', 'var', 'var/lib', 'var/log'].map((path) => join(rootfs, path))
+  const links = [...ROOT_LINKS, ...system.links].map(([path, to]) => [join(rootfs, path), to])
+  for (const name of system.etc) links.push([join(etcFolder, name), `${SYSTEM_FOLDER}/etc/${name}`])
   await Promise.all([
-    // Secrets stand in here and nowhere else on disk.
-    writeFile(temporary, JSON.stringify(config), { mode: 0o600 }).then(() =>
-      rename(temporary, join(folder, 'bundle', 'config.json')),
-    ),
+    writeConfig(bundle, config),
+    ...[...shown, etcFolder].map((path) => chmod(path, 0o755)),
+    ...links.map(([path, to]) => linkOnce(path!, to!)),
+    // In place: a running machine must see a change, and who has the file open as well.
     ...Object.entries(etc).map(async ([name, text]) => {
       await writeFile(join(etcFolder, name), text)
-      await chmod(join(etcFolder, name), 0o644) // Whatever the umask says.
+      await chmod(join(etcFolder, name), 0o644)
     }),
   ])
+}
+
+/** The one file with secrets in it. */
+async function writeConfig(bundle: string, config: OciConfig): Promise<void> {
+  const temporary = join(bundle, 'config.json.new')
+  await writeFile(temporary, JSON.stringify(config), { mode: 0o600 })
+  await rename(temporary, join(bundle, 'config.json'))
+}
+
+async function linkOnce(path: string, target: string): Promise<void> {
+  await symlink(target, path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+  })
 }

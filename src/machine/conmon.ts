@@ -42,7 +42,7 @@ interface Conmon {
   readonly exits: string
   /** Machines with a sandbox that runs under a supervisor, as far as this process knows. */
   readonly supervised: Set<string>
-  /** Serial of the watch's reads, so that one record is told once. */
+  /** Machines whose exit record was told. */
   readonly told: Set<string>
 }
 
@@ -258,9 +258,9 @@ function watchExits(c: Conmon): void {
     if (!c.supervised.has(id) || c.told.has(id)) return
     const exit = await readExit(c, id)
     if (!exit || c.told.has(id) || signal.aborted) return
+    if (!onExit(id, exit)) return
     c.told.add(id)
     c.supervised.delete(id)
-    onExit(id, exit)
   }
   const watcher = watch(c.exits, { signal }, (_event, name) => {
     if (name) void tell(name)
@@ -271,8 +271,8 @@ function watchExits(c: Conmon): void {
     for (const id of [...c.supervised]) {
       if (supervisorAlive(c, id)) continue
       await tell(id)
-      if (!c.supervised.delete(id)) continue
-      onExit(id, { code: CODE_KILLED, oomKilled: false, atMs: c.clock.now() })
+      const lost = { code: CODE_KILLED, oomKilled: false, atMs: c.clock.now() }
+      if (c.supervised.has(id) && onExit(id, lost)) c.supervised.delete(id)
     }
   }
   void (async () => {

@@ -53,26 +53,3 @@ function groupFile(user: number): string {
   if (user !== 0) lines.unshift(`machine:x:${user}:`)
   return `${['root:x:0:', ...lines].join('\n')}\n`
 }
-
-/**
- * What of the host's /etc ordinary servers need, bound read-only where it exists. Named one by one:
- * no folder that could hold a key or a password (/etc/ssl/private, /etc/shadow) is among them.
- */
-export const ETC_SHARED: readonly string[] = [
-  '/etc/alternatives',
-  '/etc/ca-certificates.conf',
-  '/etc/ld.so.cache',
-  '/etc/ld.so.conf',
-  '/etc/ld.so.conf.d',
-  '/etc/mime.types',
-  '/etc/protocols',
-  '/etc/services',
-  '/etc/ssl/certs',
-  '/etc/ssl/openssl.cnf',
-  '/etc/nginx/fastcgi.conf',
-  '/etc/nginx/fastcgi_params',
-  '/etc/nginx/mime.types',
-  '/etc/nginx/proxy_params',
-  '/etc/nginx/scgi_params',
-  '/etc/nginx/uwsgi_params',
-]

@@ -8,7 +8,6 @@ import type { Exec } from '../kernel/exec.ts'
 import type { Host, Machine } from '../model/resources.ts'
 import type { LaunchSpec, LogLine, MachineReport } from '../model/wire.ts'
 import { artifactFolders } from './artifacts.ts'
-import { sharedPaths } from './bundle.ts'
 import { prepareCgroups, removeCgroups } from './cgroups.ts'
 import { probe } from './checks/probe.ts'
 import { CheckRunner, type Probe } from './checks/runner.ts'
@@ -21,6 +20,7 @@ import { processesOf } from './processes.ts'
 import { newRecord, readRecord, writeRecord } from './record.ts'
 import type { ExitListener, Runtime } from './runtime.ts'
 import { createSlots } from './start-slots.ts'
+import { prepareSystem } from './system.ts'
 import { inUserNamespace, parseIdMap } from './user.ts'
 import { MachineWorker } from './worker.ts'
 import type { WorkerHost } from './worker-host.ts'
@@ -127,7 +127,7 @@ class Manager implements MachineManager {
     await mkdir(machinesDir, { recursive: true, mode: 0o700 })
     const uidMap = parseIdMap(readFileSync('/proc/self/uid_map', 'utf8'))
     const userNamespace = inUserNamespace(uidMap)
-    const onExit: ExitListener = (id, exit) => this.#workers.get(id)?.exited(exit)
+    const onExit: ExitListener = (id, exit) => this.#workers.get(id)?.exited(exit) ?? false
     const { signal } = this.#closing
     this.#runtime = this.#deps.runtime
       ? await this.#deps.runtime(onExit, signal)
@@ -148,9 +148,8 @@ class Manager implements MachineManager {
     const prepare = {
       ...{ host: deps.host, network: deps.network, artifacts, launch: deps.launch },
       ...{ resolvers: deps.resolvers, nodePath: deps.nodePath, folder: this.#folder, ...ids },
-      initPath: findCommand('tini-static', 'tini'),
       cgroupRoot: this.#cgroupRoot(ids.userNamespace),
-      shared: sharedPaths(),
+      system: prepareSystem(join(deps.stateDir, 'system'), findCommand('tini-static', 'tini')),
     }
     return {
       ...{ runtime, clock, log: deps.log, random: deps.random ?? Math.random },

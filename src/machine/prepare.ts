@@ -3,12 +3,13 @@ import { join } from 'node:path'
 import type { Host, Machine } from '../model/resources.ts'
 import type { LaunchSpec } from '../model/wire.ts'
 import type { ArtifactFolders } from './artifacts.ts'
-import { BUNDLE_VERSION, ociConfig, type SharedPath, writeBundle } from './bundle.ts'
+import { BUNDLE_VERSION, ociConfig, writeBundle } from './bundle.ts'
 import { machineEnvironment } from './environment.ts'
 import { etcFiles } from './etc.ts'
 import type { AttachedMachine, MachineNetwork } from './network.ts'
 import type { BundleStamp, MachineRecord } from './record.ts'
 import { slotName, slotOf } from './slot.ts'
+import type { SystemFiles } from './system.ts'
 import { type IdRange, machineUid } from './user.ts'
 
 export interface PrepareOptions {
@@ -18,12 +19,11 @@ export interface PrepareOptions {
   readonly launch: (machine: Machine) => Promise<LaunchSpec>
   readonly resolvers: readonly string[]
   readonly nodePath: string
-  readonly initPath: string
   readonly uidMap: readonly IdRange[]
   readonly userNamespace: boolean
   /** The cgroup below which machines get theirs; null where none can be written. */
   readonly cgroupRoot: string | null
-  readonly shared: readonly SharedPath[]
+  readonly system: SystemFiles
   folder(id: string): string
 }
 
@@ -106,12 +106,11 @@ async function bundle(
     ...{ machine, folder, app, netnsPath, uid },
     environment: machineEnvironment(machine, host, spec.secrets),
     nodePath: options.nodePath,
-    initPath: options.initPath,
     cgroup: cgroupRoot === null ? null : join(cgroupRoot, machine.id),
     userNamespace: options.userNamespace,
-    shared: options.shared,
+    system: options.system,
   })
-  await writeBundle(folder, config, etcFiles(machine, uid, options.resolvers))
+  await writeBundle(folder, config, etcFiles(machine, uid, options.resolvers), options.system)
   return {
     version: BUNDLE_VERSION,
     instanceId: machine.instanceId,

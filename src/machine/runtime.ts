@@ -35,4 +35,5 @@ export interface SandboxExit {
   readonly atMs: number
 }
 
-export type ExitListener = (id: string, exit: SandboxExit) => void
+/** False when nobody knows the machine yet: it is told again. */
+export type ExitListener = (id: string, exit: SandboxExit) => boolean

@@ -70,7 +70,7 @@ export class FakeRuntime implements Runtime {
   deadly: ReadonlySet<string> = new Set(['SIGINT', 'SIGTERM', 'SIGKILL'])
   /** Thrown by the next `create`. */
   createError: Error | undefined
-  onExit: ExitListener = () => {}
+  onExit: ExitListener = () => false
   readonly #clock: Clock
 
   constructor(clock: Clock) {

@@ -76,7 +76,7 @@ class World {
     const workers = new Map<string, MachineWorker>()
     this.#workers = workers
     this.checked.clear()
-    this.runtime.onExit = (id, exit) => workers.get(id)?.exited(exit)
+    this.runtime.onExit = (id, exit) => workers.get(id)?.exited(exit) ?? false
     const sandboxes = await this.runtime.list()
     for (const [id, record] of this.records) {
       const worker = new MachineWorker(this.#host(workers), record)
@@ -253,7 +253,7 @@ test('exits while no agent was there, and machines lost with their host', async 
   const n = fakeMachine({ id: 'b2', v4: '172.16.0.4' })
   await w.want(m, n)
   await w.close()
-  w.runtime.onExit = () => {}
+  w.runtime.onExit = () => false
   w.runtime.exit(m.id, 9)
   w.runtime.sandboxes.delete(n.id)
   w.reports.length = 0

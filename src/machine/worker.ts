@@ -1,4 +1,4 @@
-import { backoffMs, isoTime } from '../base/clock.ts'
+import { backoffMs } from '../base/clock.ts'
 import { FairwayError, messageOf } from '../base/errors.ts'
 import type { Machine, MachineEvent, MachineState } from '../model/resources.ts'
 import type { LogLine } from '../model/wire.ts'
@@ -71,10 +71,12 @@ export class MachineWorker {
     this.#wake.now()
   }
 
-  exited(exit: SandboxExit): void {
-    if (!this.#record.run || this.#exit) return
-    this.#exit = exit
-    this.#wake.now()
+  exited(exit: SandboxExit): boolean {
+    if (this.#record.run && !this.#exit) {
+      this.#exit = exit
+      this.#wake.now()
+    }
+    return true
   }
 
   run(): void {
@@ -426,7 +428,7 @@ export class MachineWorker {
       ...(target ? this.#newInstance(target) : []),
       machineEvent(clock.now(), 'destroy', 'destroyed', target ? 'user' : 'flyd'),
     )
-    this.#line('info', `Machine destroyed at ${isoTime(clock.now())}`)
+    this.#line('info', 'Machine destroyed')
     this.report()
   }
 
