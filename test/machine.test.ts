@@ -389,6 +389,26 @@ function inside(): void {
     await agent.kill()
   })
 
+  test('a machine whose supervisor was killed starts anew', async () => {
+    const orphan = machine(sh('echo up; exec sleep 100'))
+    const agent = await new Agent(settings('k')).ready()
+    agent.send({ t: 'apply', machines: [orphan] })
+    await agent.until(orphan.id, ({ state }) => state === 'started')
+    const pidFile = join(state, 'k', 'state', 'machines', orphan.id, 'conmon', 'conmon.pid')
+    const before = Number(readFileSync(pidFile, 'utf8'))
+    process.kill(before, 'SIGKILL')
+    await agent.until(orphan.id, ({ events }) => events.some(({ type }) => type === 'exit'))
+    const again = agent.reports.length
+    while (!agent.reports.slice(again).some(({ report }) => report.state === 'started'))
+      await delay(20)
+    assert.notEqual(Number(readFileSync(pidFile, 'utf8')), before)
+    const processes = await agent.ps(orphan.id)
+    assert.equal(processes.filter(({ command }) => command.startsWith('sleep')).length, 1)
+    agent.send({ t: 'apply', machines: [] })
+    await agent.until(orphan.id, ({ gone }) => gone)
+    await agent.kill()
+  })
+
   test('a program without handlers stops at once', async () => {
     const sleeper = machine({ init: { exec: ['sleep', '100'] } })
     const agent = await new Agent(settings('j')).ready()
