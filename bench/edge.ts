@@ -271,7 +271,7 @@ const median = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0
 const round = (value: number): number => Math.round(value * 10) / 10
 
-const describeMachine = (): EdgeResult['machine'] => ({
+export const describeMachine = (): EdgeResult['machine'] => ({
   cpu: cpus()[0]?.model ?? '',
   cores: cpus().length,
   memoryGb: Math.round(totalmem() / 2 ** 30),

@@ -1,7 +1,7 @@
 // Sets up what a fresh machine lacks, then runs one of the project's commands with the pinned Node.
 // Plain JavaScript for Node 20 or later, without libraries: it runs before anything is installed.
 //
-// usage: node scripts/bootstrap.mjs up|test|test:unit|bench [arguments]
+// usage: node scripts/bootstrap.mjs up|test|test:unit|check|format|bench [arguments]
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -38,8 +38,12 @@ const WANTED = {
   up: BASE,
   test: { ...BASE, ...TEST },
   'test:unit': {},
+  check: {},
+  format: {},
   bench: { ...BASE, ...BENCH },
 }
+// Many unit tests wait for a child or a timer: more at once than there are processors.
+const UNIT_FILES_AT_ONCE = 4
 // Packages that would start a service.
 const SERVICES = { bird2: 'bird', 'nginx-light': 'nginx', haproxy: 'haproxy', caddy: 'caddy' }
 
@@ -60,22 +64,37 @@ function main() {
 function runTask() {
   const node = join(root, 'node_modules', `node-linux-${arch()}`, 'bin', 'node')
   const flags = ['--disable-warning=ExperimentalWarning']
-  const run = (file, argv) => spawnSync(file, argv, { cwd: root, stdio: 'inherit' }).status ?? 1
+  // Types are stripped and modules compiled once, not by each process.
+  const env = {
+    NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'fairway'),
+    ...process.env,
+  }
+  const run = (file, argv) =>
+    spawnSync(file, argv, { cwd: root, stdio: 'inherit', env }).status ?? 1
   const tests = (globs, ...more) => run(node, [...flags, '--test', ...more, ...globs])
-  if (task === 'up')
-    return (
-      spawnSync(join(root, 'bin', 'fairway'), ['up', ...args], { stdio: 'inherit' }).status ?? 1
-    )
-  if (task === 'bench') return run(node, [...flags, 'bench/main.ts', ...args])
-  if (task === 'test:unit') return tests(args.length ? args : ['src/**/*.test.ts'])
-  if (args.length) return tests(args, '--test-concurrency=1')
-  return (
-    run(node, [join(root, 'node_modules', '.bin', 'tsc'), '--noEmit']) ||
-    run(node, [join(root, 'node_modules', '.bin', 'biome'), 'check', '--error-on-warnings', '.']) ||
-    tests(['src/**/*.test.ts']) ||
-    // One at a time: each of these brings up namespaces, and some measure fail-over.
-    tests(['test/**/*.test.ts'], '--test-concurrency=1')
-  )
+  const tsc = join(root, 'node_modules', '.bin', 'tsc')
+  const biome = join(root, 'node_modules', '@biomejs', `cli-linux-${arch()}`, 'biome')
+  const check = () =>
+    run(node, [tsc, '--noEmit']) || run(biome, ['check', '--error-on-warnings', '.'])
+  const units = (files = ['src/**/*.test.ts']) =>
+    tests(files, `--test-concurrency=${UNIT_FILES_AT_ONCE}`)
+  // One at a time: each of these brings up namespaces, and some measure fail-over.
+  const flows = (files = ['test/**/*.test.ts']) => tests(files, '--test-concurrency=1')
+  const given = args.length ? args : undefined
+  switch (task) {
+    case 'up':
+      return run(join(root, 'bin', 'fairway'), ['up', ...args])
+    case 'bench':
+      return run(node, [...flags, 'bench/main.ts', ...args])
+    case 'check':
+      return check()
+    case 'format':
+      return run(biome, ['check', '--write', '.'])
+    case 'test:unit':
+      return units(given)
+    default:
+      return given ? flows(given) : check() || units() || flows()
+  }
 }
 
 function installPackages(commands) {

@@ -1,0 +1,39 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describeMachine, measureEdge, printEdge } from './edge.ts'
+import { measureWorld, type WorldResult } from './world.ts'
+
+/**
+ * Everything that is measured, in one run: a table for people, JSON under bench/results.
+ *
+ * usage: main.ts [edge|world] (default: both)
+ */
+const RESULTS = join(import.meta.dirname, 'results')
+const [only] = process.argv.slice(2)
+if (only !== undefined && !['edge', 'world'].includes(only)) {
+  process.stderr.write(`bench: there is no "${only}"; give edge, world or nothing for both\n`)
+  process.exit(1)
+}
+
+const machine = describeMachine()
+const result: Record<string, unknown> = { machine }
+if (only !== 'edge') {
+  const world = await measureWorld()
+  printWorld(world)
+  result.world = world
+}
+if (only !== 'world') {
+  const edge = await measureEdge()
+  printEdge(edge)
+  Object.assign(result, { proxies: edge.proxies, ratios: edge.ratios })
+}
+mkdirSync(RESULTS, { recursive: true })
+const file = join(RESULTS, `${only ?? 'all'}-${new Date().toISOString().replaceAll(':', '')}.json`)
+writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`)
+process.stdout.write(`\n${file}\n`)
+
+function printWorld({ upMs, ...measured }: WorldResult): void {
+  const rows = Object.entries(measured).map(([name, p]) => ({ what: name, ...p }))
+  console.table(rows)
+  process.stdout.write(`up: ${upMs.join(', ')} ms (the first one makes its state)\n\n`)
+}
