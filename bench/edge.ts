@@ -17,7 +17,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 export interface EdgeResult {
   readonly machine: Readonly<Record<string, string | number>>
   readonly proxies: Readonly<Record<string, ProxyResult>>
-  /** CPU per small request, ours to theirs. */
+  /** CPU per small request, ours to theirs: the median over the rounds of each round's own ratio. */
   readonly ratios: Readonly<Record<string, number>>
 }
 
@@ -99,7 +99,7 @@ export async function measureEdge({
     const results: Record<string, ProxyResult> = {}
     for (const sampled of proxies.values())
       results[sampled.spec.name] = await finish(sampled, seconds)
-    return { machine: describeMachine(), proxies: results, ratios: ratiosOf(results) }
+    return { machine: describeMachine(), proxies: results, ratios: ratiosOf([...proxies.values()]) }
   } finally {
     for (const child of started) child.kill('SIGTERM')
     await Promise.all(started.map((child) => child.exitCode ?? once(child, 'exit')))
@@ -156,12 +156,18 @@ async function finish({ spec, pid, idleMb, rounds }: Sampled, seconds: number) {
   }
 }
 
-function ratiosOf(results: Readonly<Record<string, ProxyResult>>): Record<string, number> {
-  const { edge } = results
+/** Rounds lie seconds apart, so that what slows the machine down slows both of a pair. */
+function ratiosOf(proxies: readonly Sampled[]): Record<string, number> {
+  const edge = proxies.find(({ spec }) => spec.name === 'edge')
   if (!edge) return {}
-  const others = Object.entries(results).filter(([name]) => name !== 'edge')
+  const cpu = ({ userUs, sysUs }: Round) => userUs + sysUs
   return Object.fromEntries(
-    others.map(([name, { cpuUs }]) => [name, Math.round((edge.cpuUs / cpuUs) * 100) / 100]),
+    proxies
+      .filter((other) => other !== edge)
+      .map(({ spec, rounds }) => {
+        const ratios = rounds.map((theirs, i) => cpu(edge.rounds[i]!) / cpu(theirs))
+        return [spec.name, Math.round(median(ratios) * 100) / 100]
+      }),
   )
 }
 

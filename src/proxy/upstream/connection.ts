@@ -26,6 +26,7 @@ export interface UpstreamHome {
   check(): void
 }
 
+const NO_CHANGE = undefined as unknown as Buffer
 const STATE = { idle: 0, accept: 1, head: 2, body: 3, tunnel: 4, closed: 5 } as const
 
 /** One connection to an app, or to the edge of the host that runs it. Serves one request at a time. */
@@ -51,6 +52,7 @@ export class UpstreamConnection implements Timed {
   /** A long body, or a tunnel: reads go into buffers of its own. */
   #streaming = false
   #stream: StreamBuffer | null = null
+  #reading: Buffer | null = null
 
   constructor(ctx: ProxyContext, home: UpstreamHome, target: UpstreamTarget) {
     this.#ctx = ctx
@@ -174,15 +176,17 @@ export class UpstreamConnection implements Timed {
   /** What the next read goes into. Called after each, and once at the beginning. */
   #readBuffer(): Buffer {
     const { scratch } = this.#ctx
-    if (!this.#streaming) {
-      this.#leaveStream()
-      return scratch.buffer
-    }
-    if (!this.#stream || this.#stream.busy) {
-      this.#leaveStream()
-      this.#stream = scratch.streams.take()
-    }
-    return this.#stream.bytes
+    if (this.#streaming) {
+      if (!this.#stream || this.#stream.busy) {
+        this.#leaveStream()
+        this.#stream = scratch.streams.take()
+      }
+    } else this.#leaveStream()
+    const next = this.#stream?.bytes ?? scratch.buffer
+    // Node keeps the buffer it has when it gets none, which costs less than being told again.
+    if (next === this.#reading) return NO_CHANGE
+    this.#reading = next
+    return next
   }
 
   #leaveStream(): void {
