@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { ordinaryUser } from './support/user.ts'
+import { ordinaryUser, removeOrdinaryUser } from './support/user.ts'
 import { eventually, ROOT, type TestWorld, upWorld } from './support/world.ts'
 
 /** The issue's main job, from an empty machine to three continents, as root and as an ordinary user. */
@@ -209,6 +209,8 @@ async function curlOutside(url: string): Promise<string> {
   const { run } = await import('./support/world.ts')
   return (await run(['curl', '-sf', '-m', '5', url])).stdout
 }
+
+after(removeOrdinaryUser)
 
 mainJob('as whoever runs the test', () => upWorld())
 

@@ -74,10 +74,29 @@ test('replace: the old process ends only when the new one is ready', async () =>
     unit.start()
     await unit.waitReady(5_000)
     const old = unit.status.pid!
+    const states: string[] = []
+    unit.onState((state) => states.push(state))
     await unit.replace()
+    assert.deepEqual(states, [], 'ready all the time')
     assert.notEqual(unit.status.pid, old)
     assert.equal(unit.state, 'ready')
     await until(() => exited(old), 'the old one ends')
+  } finally {
+    await unit.close()
+  }
+})
+
+test('replace: one that does not come up leaves the first in place', async () => {
+  const file = join(dir, 'picky.mjs')
+  const unit = make('picky', READY)
+  try {
+    unit.start()
+    await unit.waitReady(5_000)
+    const old = unit.status.pid
+    writeFileSync(file, 'process.exit(3)')
+    await assert.rejects(unit.replace(), /picky was not replaced: it ended \(exit code 3\)/)
+    assert.equal(unit.status.pid, old)
+    assert.equal(unit.state, 'ready')
   } finally {
     await unit.close()
   }

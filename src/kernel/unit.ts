@@ -116,21 +116,32 @@ export class Unit {
     if (!this.#child) this.#setState(keepDown ? 'stopped' : this.#state)
   }
 
-  /** Starts a second process, and ends the first only when the second is ready. */
+  /**
+   * Starts a second process, and ends the first only when the second is ready; until then the unit is
+   * as ready as it was. Throws when the second ends or takes too long; the first then goes on.
+   */
   async replace(readyTimeoutMs = 10_000): Promise<void> {
+    if (!this.#child || this.#state !== 'ready') return this.start()
+    const next = this.#launch()
+    const why = await becomesReady(next, readyTimeoutMs)
+    if (why !== undefined) {
+      next.kill('SIGKILL')
+      throw new Error(`${this.spec.name} was not replaced: ${why}; its log: ${this.spec.logFile}`)
+    }
     const old = this.#child
-    if (!old || this.#state !== 'ready') {
-      this.start()
-      return
+    this.#child = next
+    this.#startedMs = Date.now()
+    this.#aliveMs = Date.now()
+    if (this.#wanted) this.#setState('ready')
+    for (const retiring of [old, this.#wanted ? undefined : next]) {
+      if (retiring) void this.#retire(retiring)
     }
-    this.#child = undefined
-    this.#retiring.add(old)
-    this.#spawn()
-    try {
-      await this.waitReady(readyTimeoutMs)
-    } finally {
-      void this.#end(old).then(() => this.#retiring.delete(old))
-    }
+  }
+
+  async #retire(child: ChildProcess): Promise<void> {
+    this.#retiring.add(child)
+    await this.#end(child)
+    this.#retiring.delete(child)
   }
 
   send(message: object): void {
@@ -170,31 +181,34 @@ export class Unit {
 
   #spawn(): void {
     clearTimeout(this.#timer)
+    const child = this.#launch()
+    this.#child = child
+    this.#startedMs = Date.now()
+    this.#aliveMs = Date.now()
+    this.#setState('starting')
+    if (this.spec.ipc) return
+    this.#timer = setTimeout(
+      () => child === this.#child && this.#setState('ready'),
+      READY_WITHOUT_IPC_MS,
+    )
+  }
+
+  #launch(): ChildProcess {
     const { argv, env, ipc, fds = [] } = this.spec
     const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...argv], {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe', ipc ? 'ipc' : 'ignore', ...fds],
     })
-    this.#child = child
-    this.#startedMs = Date.now()
-    this.#aliveMs = Date.now()
-    this.#setState('starting')
     for (const stream of [child.stdout!, child.stderr!]) {
       stream.on('data', (chunk: Buffer) => this.#output.write(chunk))
       stream.on('error', () => {})
     }
     child.on('error', (error) => this.#ended(child, error.message))
     child.on('exit', (code, signal) => this.#ended(child, signal ?? `exit code ${code}`))
-    if (ipc) {
-      child.on('message', (message: { t: string }) => {
-        if (child === this.#child) this.#heard(message)
-      })
-    } else {
-      this.#timer = setTimeout(
-        () => child === this.#child && this.#setState('ready'),
-        READY_WITHOUT_IPC_MS,
-      )
-    }
+    child.on('message', (message: { t: string }) => {
+      if (child === this.#child) this.#heard(message)
+    })
+    return child
   }
 
   #heard(message: { t: string }): void {
@@ -244,4 +258,20 @@ export class Unit {
     this.#state = state
     for (const listener of [...this.#listeners]) listener(state)
   }
+}
+
+/** Resolves when the process says that it is ready, else with the reason why not. */
+function becomesReady(child: ChildProcess, timeoutMs: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(`not ready after ${timeoutMs} ms`), timeoutMs)
+    const settle = (why?: string) => {
+      clearTimeout(timer)
+      resolve(why)
+    }
+    child.once('exit', (code, signal) => settle(`it ended (${signal ?? `exit code ${code}`})`))
+    child.once('error', (error) => settle(error.message))
+    child.on('message', (message: { t: string }) => {
+      if (message.t === 'ready') settle()
+    })
+  })
 }

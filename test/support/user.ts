@@ -1,11 +1,23 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, existsSync, mkdirSync, statSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from './world.ts'
 
 /** The account that tests make for themselves when they run as root. */
 const NAME = 'fairway-test'
 const HOME = '/var/tmp/fairway-test-home'
+
+const PARTS = ['bin', 'src', 'examples', 'package.json', 'package-lock.json', 'node_modules']
+const COPY = {
+  recursive: true,
+  verbatimSymlinks: true,
+  filter: (path: string) => !path.includes('/.cache'),
+}
+
+/** Takes the user and the copy away again. */
+export function removeOrdinaryUser(): void {
+  if (process.getuid?.() === 0) spawnSync('userdel', ['--remove', '--force', NAME])
+}
 
 /**
  * An ordinary user to run a world as, with a copy of the checkout that it can read. When the tests run
@@ -26,21 +38,9 @@ export function ordinaryUser(): { name?: string; fairway?: string; why: string }
     chmodSync('/dev/net/tun', 0o666)
   }
   const copy = join(HOME, 'fairway')
+  rmSync(copy, { recursive: true, force: true })
   mkdirSync(copy, { recursive: true })
-  for (const part of [
-    'bin',
-    'src',
-    'examples',
-    'package.json',
-    'package-lock.json',
-    'node_modules',
-  ]) {
-    cpSync(join(ROOT, part), join(copy, part), {
-      recursive: true,
-      force: true,
-      verbatimSymlinks: true,
-    })
-  }
+  for (const part of PARTS) cpSync(join(ROOT, part), join(copy, part), COPY)
   spawnSync('chown', ['-R', `${NAME}:`, HOME])
   return { name: NAME, fairway: join(copy, 'bin', 'fairway'), why: '' }
 }
