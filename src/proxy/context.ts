@@ -1,5 +1,6 @@
 import type { EdgeView } from '../view/edge-view.ts'
 import type { Balancer } from './balance/balancer.ts'
+import type { WaitQueues } from './balance/wait-queues.ts'
 import type { Counters } from './counters.ts'
 import type { Deadlines } from './deadlines.ts'
 import type { AppLog } from './errors/app-log.ts'
@@ -19,6 +20,7 @@ export interface ProxyContext {
   /** Domains under which an app is found by its name on shared addresses. Lower case. */
   readonly appsDomains: readonly string[]
   readonly balancer: Balancer
+  readonly waiting: WaitQueues
   readonly deadlines: Deadlines
   readonly counters: Counters
   readonly upstreams: Upstreams

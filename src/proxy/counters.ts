@@ -17,6 +17,7 @@ export class Counters {
   retries = 0
   backhaulRequests = 0
   queued = 0
+  retainedBytes = 0
   readonly errors = new Map<string, number>()
   readonly limits = new Map<LimitName, number>()
 
@@ -37,6 +38,7 @@ export class Counters {
         upstream_connections_open: this.upstreamsOpen,
         upstream_connections_idle: this.upstreamsIdle,
         requests_queued: this.queued,
+        retained_body_bytes: this.retainedBytes,
       },
       totals: {
         connections_accepted: this.connectionsAccepted,

@@ -2,7 +2,9 @@ import type net from 'node:net'
 import type { EdgeView } from '../view/edge-view.ts'
 import { createBackhaulServer } from './backhaul/server.ts'
 import type { Balancer } from './balance/balancer.ts'
+import { LoadTable } from './balance/loads.ts'
 import { nearestBalancer } from './balance/nearest.ts'
+import { WaitQueues } from './balance/wait-queues.ts'
 import { type ProxyContext, Scratch } from './context.ts'
 import { type CounterSnapshot, Counters } from './counters.ts'
 import { Deadlines } from './deadlines.ts'
@@ -18,7 +20,10 @@ export interface EdgeProxyOptions {
   readonly appsDomains: readonly string[]
   readonly backhaulPort: number
   readonly onAppLog: OnAppLog
-  /** For tests, and for balancers that share their counts between workers. */
+  /** Counts of this host's machines, shared by all workers; of this one alone when not given. */
+  readonly loads?: LoadTable
+  /** A slot of an app is free for whoever waits in another worker; those call `wake`. */
+  readonly onReleased?: (app: string) => void
   readonly balancer?: Balancer
   readonly destinationOf?: OriginalDestination
   readonly now?: () => number
@@ -42,12 +47,18 @@ export class EdgeProxy {
     const now = options.now ?? Date.now
     const random = options.random ?? Math.random
     const counters = new Counters()
-    const { view, host, region, backhaulPort } = options
+    const { view, host, region, backhaulPort, loads = LoadTable.alone(), onReleased } = options
+    const deadlines = new Deadlines(options.monotonic ?? (() => performance.now()))
+    const waiting = new WaitQueues({
+      ...{ counters, random, loads, onReleased, now: () => deadlines.now },
+    })
+    const onRelease = (app: string, wasFull: boolean) => waiting.released(app, wasFull)
     this.#ctx = {
-      ...{ view, host, region, backhaulPort, counters, now, draining: false },
+      ...{ view, host, region, backhaulPort, counters, now, draining: false, deadlines, waiting },
       appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),
-      balancer: options.balancer ?? nearestBalancer({ host, region, view, random, now }),
-      deadlines: new Deadlines(options.monotonic ?? (() => performance.now())),
+      balancer:
+        options.balancer ??
+        nearestBalancer({ host, region, view, random, now, loads, onRelease, counters }),
       upstreams: new Upstreams(() => this.#ctx, backhaulPort),
       appLog: new AppLog(options.onAppLog, now, counters),
       scratch: new Scratch(),
@@ -64,6 +75,11 @@ export class EdgeProxy {
   /** Accepts other edges. */
   listenBackhaul(on: ListenOn): Promise<net.AddressInfo> {
     return this.#listen(createBackhaulServer(this.#ctx), on)
+  }
+
+  /** Something of the app has changed in the view, or a slot is free in another worker. */
+  wake(app: string): void {
+    this.#ctx.waiting.wake(app)
   }
 
   snapshot(): CounterSnapshot {

@@ -52,13 +52,33 @@ export const BACKHAUL_POOL_IDLE_MS = 55_000
 /** A refused or dead peer is asked again after this long. */
 export const SUSPECT_MS = 2_000
 
-/** Machines tried for one request, and the time that all attempts together may begin in. */
-export const ATTEMPTS_MAX = 16
+/** Its host refused a machine because it is full: until the view says so, or this is over. */
+export const FULL_MS = 50
+
+/** Attempts for one request (L7), and the time that all of them together may begin in. */
+export const ATTEMPTS_MAX = 90
 export const ATTEMPTS_MS = 10_000
-/** Waiting for a slot when every machine is at its hard limit (L6), and how many may wait. */
+/** Machines that may have acted on a request before it is given up: it may be what kills them. */
+export const REPEATS_MAX = 2
+/** Bodies kept for another attempt, of all requests of one worker that an app has taken. */
+export const RETAINED_BYTES_MAX = 64 * 1024 * 1024
+/** Waiting for a slot when every machine is at its hard limit (L6). */
 export const QUEUE_MS = 5_000
-export const QUEUE_STEP_MS = 20
-export const QUEUED_REQUESTS_MAX = 1_024
+/** Waiting for a machine that is starting, when no other can serve. */
+export const START_WAIT_MS = 3_000
+/** Trying again at machines that could not be reached, when no other is left. */
+export const RECONNECT_WAIT_MS = 1_000
+/** How many may wait in one worker: for one app, and in all. Above: 503 at once. */
+export const QUEUED_PER_APP_MAX = 256
+export const QUEUED_MAX = 1_024
+/** Those who wait try again after so long (half to one and a half of it) if nothing woke them. */
+export const QUEUE_STEP_MS = 50
+/** Of those who wait, how many go to other hosts at once, which may refuse them. */
+export const QUEUE_SENT_PER_TURN_MAX = 16
+/** A slot that another worker was offered and did not take is free for one's own after this. */
+export const QUEUE_HANDOFF_MS = 2
+/** What a 503 tells the client to wait. */
+export const RETRY_AFTER_SECONDS = 1
 
 /** Connections of one worker; above, new ones are reset. */
 export const CONNECTIONS_MAX = 16_384
@@ -66,6 +86,8 @@ export const CONNECTIONS_MAX = 16_384
 export const PREFACE_BYTES_MAX = 512
 /** Lines for one app's log in a second; what is above is counted and said in the next line. */
 export const APP_LOG_LINES_PER_SECOND_MAX = 20
+/** Within this time a line that is the same is said the 1st, 10th, 100th ... time only (L12). */
+export const APP_LOG_REPEAT_MS = 60_000
 /** Resolution of every time-out above. */
 export const SWEEP_MS = 250
 /** Probes that find a peer that vanished without a word, on streams that may be silent for long. */
@@ -86,6 +108,9 @@ export type LimitName =
   | 'connect_ms'
   | 'pool_idle_max'
   | 'attempts'
-  | 'queue'
+  | 'queue_per_app_max'
+  | 'queue_ms'
+  | 'retained_bytes'
+  | 'load_slots'
   | 'connections'
   | 'app_log_lines'

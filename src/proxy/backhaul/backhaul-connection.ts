@@ -5,7 +5,15 @@ import { policyOf } from '../http1/policy.ts'
 import type { HeadFault, RequestHead } from '../http1/request-head.ts'
 import type { ResponseHead } from '../http1/response-head.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
-import { ACCEPT_LINE, type Preface, parsePreface, refusalLine } from './preface.ts'
+import {
+  ACCEPT_LINE,
+  codeOfRefusal,
+  DRAINING,
+  type Preface,
+  parsePreface,
+  refusalLine,
+  TIMED_OUT,
+} from './preface.ts'
 
 /**
  * Another edge's pooled connection: a preface, then a request that its edge has scanned and given its
@@ -13,6 +21,7 @@ import { ACCEPT_LINE, type Preface, parsePreface, refusalLine } from './preface.
  */
 export class BackhaulConnection extends HttpConnection {
   protected readonly trusted = true
+  protected override readonly refusesWhenDraining = true
   #preface: Preface | null = null
   #route: PortRoute | null = null
   #accepted = false
@@ -31,9 +40,13 @@ export class BackhaulConnection extends HttpConnection {
     // Said at once where the other edge could not repeat the request, or waits with its body;
     // otherwise with the response, which saves both of us a packet.
     this.#eager = !head.idempotent || !this.body.done || body.length > 0
+    if (this.ctx.draining) {
+      this.sendFailure(503, DRAINING)
+      return
+    }
     const route = this.ctx.view.app(preface.app)?.port('tcp', preface.port)
     if (!route) {
-      this.sendFailure(503, 'PR02')
+      this.sendFailure(503, codeOfRefusal('not-here'))
       return
     }
     this.#route = route
@@ -66,13 +79,13 @@ export class BackhaulConnection extends HttpConnection {
     this.send(this.#acceptOnce())
   }
 
-  sendFailure(_status: number, code: string): void {
+  sendFailure(status: number, code: string): void {
     if (this.#accepted) {
       this.cut()
       return
     }
     if (!this.body.done) this.closing = true
-    this.answer(refusalLine(code))
+    this.answer(refusalLine(status === 504 ? TIMED_OUT : code))
   }
 
   protected refuse(_fault: HeadFault): void {

@@ -182,28 +182,32 @@ describe('refusals', () => {
     assert.match(text, /^HTTP\/1.1 502 [\s\S]*\(PC01\)\n$/)
   })
 
-  test('an app that breaks off is not asked twice', async () => {
-    let asked = 0
-    const port = await lab.app((socket) =>
-      onRequests(socket, () => {
-        asked++
-        socket.destroy()
-      }),
-    )
-    const service = { port: 80, internalPort: port }
-    const machines = ['m1', 'm2'].map((id) => ({
-      id,
-      host: 'nrt1',
-      region: 'nrt',
-      services: [service],
-    }))
-    const { near } = await pair(machines)
-    await lab
-      .client(near.port)
-      .send(GET)
-      .until(/502 Bad Gateway: [\s\S]*\n$/)
-    assert.equal(asked, 1)
-  })
+  for (const [method, times] of [
+    ['POST', 1],
+    ['GET', 3],
+  ] as const)
+    test(`an app that breaks off: ${method} is sent to at most ${times}`, async () => {
+      let asked = 0
+      const port = await lab.app((socket) =>
+        onRequests(socket, () => {
+          asked++
+          socket.destroy()
+        }),
+      )
+      const service = { port: 80, internalPort: port }
+      const machines = ['m1', 'm2', 'm3', 'm4'].map((id) => ({
+        id,
+        host: 'nrt1',
+        region: 'nrt',
+        services: [service],
+      }))
+      const { near } = await pair(machines)
+      await lab
+        .client(near.port)
+        .send(GET.replace('GET', method))
+        .until(/502 Bad Gateway: [\s\S]*\(PU02\)\n$/)
+      assert.equal(asked, times)
+    })
 
   test('a host that cannot be reached: a machine of another', async () => {
     const port = await lab.app((socket) => onRequests(socket, () => socket.write(ok('local'))))

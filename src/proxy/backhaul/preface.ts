@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import type { RefusalReason } from '../balance/balancer.ts'
 import { PREFACE_BYTES_MAX } from '../limits.ts'
 
 /**
@@ -30,8 +31,47 @@ export interface Preface {
 
 export const ACCEPT_LINE = '+\n'
 export const refusalLine = (code: string): string => `-${code}\n`
-/** Refusal code: the machine is at its hard limit. Everything else is a code of L14. */
+/** Refusal codes. Everything else is a code of L14: what became of the exchange with the machine. */
 export const AT_LIMIT = 'LIMIT'
+/** The edge is being replaced: the same again, on a new connection, reaches the next one. */
+export const DRAINING = 'DRAINING'
+/** The app had the request and its time. */
+export const TIMED_OUT = 'TIMEOUT'
+const NOT_HERE = 'PR02'
+const NOT_STARTED = 'NOTSTARTED'
+const CORDONED = 'CORDONED'
+const UNHEALTHY = 'UNHEALTHY'
+
+/** What a host answers when its machine may not have the request. */
+export function codeOfRefusal(reason: RefusalReason): string {
+  switch (reason) {
+    case 'hard-limit':
+      return AT_LIMIT
+    case 'not-started':
+      return NOT_STARTED
+    case 'cordoned':
+      return CORDONED
+    case 'unhealthy':
+      return UNHEALTHY
+    default:
+      return NOT_HERE
+  }
+}
+
+const HOST_REFUSALS: Readonly<Record<string, string>> = {
+  [AT_LIMIT]: 'the machine is at its hard limit',
+  [DRAINING]: 'the edge of its host is being replaced',
+  [NOT_HERE]: 'its host does not have it any more',
+  [NOT_STARTED]: 'the machine is not started',
+  [CORDONED]: 'the machine is cordoned',
+  [UNHEALTHY]: 'a check of the machine fails',
+}
+
+/** The machine's host has said no; nothing has gone wrong with the machine. */
+export const isHostRefusal = (code: string): boolean => Object.hasOwn(HOST_REFUSALS, code)
+
+/** What such a refusal says; '' for other codes, which say it themselves. */
+export const reasonOfRefusal = (code: string): string => HOST_REFUSALS[code] ?? ''
 
 /** The part that is the same for all requests to one candidate. */
 export const prefaceTarget = (

@@ -5,7 +5,7 @@ import { latin1 } from '../latin1.ts'
 import * as limits from '../limits.ts'
 import { acceptTcp } from '../tcp/forward.ts'
 import { BackhaulConnection } from './backhaul-connection.ts'
-import { ACCEPT_LINE, type Preface, parsePreface, refusalLine } from './preface.ts'
+import { ACCEPT_LINE, codeOfRefusal, type Preface, parsePreface, refusalLine } from './preface.ts'
 
 /** Takes requests and streams of other edges; listens on the mesh address alone. */
 export function createBackhaulServer(ctx: ProxyContext): net.Server {
@@ -84,7 +84,7 @@ class FirstLine implements Timed, OpenConnection {
     const route = ctx.view.app(preface.app)?.port('tcp', preface.port)
     socket.pause()
     if (rest.length > 0) socket.unshift(rest)
-    if (!route) socket.end(refusalLine('PR02'), 'latin1')
+    if (!route) socket.end(refusalLine(codeOfRefusal('not-here')), 'latin1')
     else acceptTcp(ctx, socket, preface, route, preface.requestId, preface.machine, ACCEPT_LINE)
   }
 }

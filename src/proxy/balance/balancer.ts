@@ -16,6 +16,11 @@ export interface ClaimOptions {
    * counted exactly, the hard limit enforced.
    */
   readonly machine: string | null
+  /**
+   * When nobody else is left, take a machine of another host that was at its hard limit when that
+   * host last said so: it refuses when that is still true.
+   */
+  readonly probe?: boolean
 }
 
 /** One claimed slot on a machine. */
@@ -27,6 +32,8 @@ export interface Lease {
   release(): void
   /** The machine or its host could not be reached: others are preferred for a while. */
   suspect(): void
+  /** Its host says that it is at its hard limit: others are chosen for a moment. */
+  full(): void
 }
 
 export interface Refusal {
@@ -38,7 +45,14 @@ export type RefusalReason =
   | 'none'
   /** There are some, but none that is started, healthy and not cordoned. */
   | 'unavailable'
+  /** None can serve now, but one of them is about to: worth a short wait. */
+  | 'starting'
   /** All that could serve are at their hard limit: worth waiting for. */
   | 'hard-limit'
+  // What a host answers about one machine of its own.
+  | 'not-here'
+  | 'not-started'
+  | 'cordoned'
+  | 'unhealthy'
 
 export const isRefusal = (claimed: Lease | Refusal): claimed is Refusal => 'refused' in claimed

@@ -1,6 +1,10 @@
+import type { EndpointService } from '../../model/resources.ts'
 import type { Candidate, EdgeView, HostRoute, PortRoute } from '../../view/edge-view.ts'
-import { SUSPECT_MS } from '../limits.ts'
-import type { Balancer, ClaimOptions, Lease, Refusal } from './balancer.ts'
+import type { Counters } from '../counters.ts'
+import { FULL_MS, SUSPECT_MS } from '../limits.ts'
+import type { Balancer, ClaimOptions, Lease, Refusal, RefusalReason } from './balancer.ts'
+import { type LoadBucket, LoadTable } from './loads.ts'
+import { Marks } from './marks.ts'
 
 export interface NearestOptions {
   readonly host: string
@@ -9,156 +13,204 @@ export interface NearestOptions {
   readonly random: () => number
   /** Milliseconds, any epoch. */
   readonly now: () => number
+  /** Counts of this host's machines; of this thread alone when not given. */
+  readonly loads?: LoadTable
+  /**
+   * A slot of an app was given back. `wasFull`: on this host, and there was none before. Called in the
+   * middle of other work: act later.
+   */
+  readonly onRelease?: (app: string, wasFull: boolean) => void
+  readonly counters?: Counters
 }
 
-const NONE: Refusal = { refused: 'none' }
-const UNAVAILABLE: Refusal = { refused: 'unavailable' }
-const HARD_LIMIT: Refusal = { refused: 'hard-limit' }
+const REFUSALS = Object.fromEntries(
+  (
+    [
+      ...['none', 'unavailable', 'starting', 'hard-limit'],
+      ...['not-here', 'not-started', 'cordoned', 'unhealthy'],
+    ] as RefusalReason[]
+  ).map((refused) => [refused, { refused }]),
+) as Record<RefusalReason, Refusal>
+
+/** States of a machine that is on its way (back) to `started`. */
+const ON_ITS_WAY: ReadonlySet<string> = new Set(['starting', 'restarting', 'replacing'])
 
 /**
- * Nearest region first, then the least bucket of load, ties at random (L1-L4). Machines of hosts that
- * do not report, or that failed a moment ago, come last but are not left out: the view may be stale.
+ * A slot can be lost to another worker between the look and the claim. Each time somebody has it, so
+ * this is reached only when slots come and go as fast as we look.
+ */
+const CLAIM_TRIES_MAX = 8
+
+/**
+ * Nearest region first; inside it the least bucket of load, then this host before others, ties at
+ * random (L1-L5). Machines of hosts that do not report, or that failed a moment ago, come last but
+ * are not left out: the view may be stale.
  */
 export function nearestBalancer(options: NearestOptions): Balancer {
-  const inflight = new InflightCounts()
-  const suspects = new Suspects(options.now)
+  const nearest = new Nearest(options)
   return {
     claim(route: PortRoute, wanted: ClaimOptions): Lease | Refusal {
-      let best: Candidate | null = null
-      let bestVia: HostRoute | null = null
-      let bestScore = Infinity
-      let ties = 0
-      let refusal = NONE
-      for (const candidate of route.candidates) {
-        const { endpoint } = candidate
-        if (wanted.machine !== null && endpoint.machine !== wanted.machine) continue
-        if (wanted.exclude?.has(endpoint.machine)) continue
-        if (!isServing(candidate)) {
-          if (refusal === NONE) refusal = UNAVAILABLE
-          continue
-        }
-        const local = endpoint.host === options.host
-        const via = local ? null : options.view.host(endpoint.host)
-        if (via === undefined || (wanted.machine !== null && !local)) continue
-        if (bucketOf(candidate, local, inflight) === 2) {
-          refusal = HARD_LIMIT
-          continue
-        }
-        const score = scoreOf(candidate, via, options, inflight, suspects)
-        if (score > bestScore) continue
-        ties = score < bestScore ? 1 : ties + 1
-        if (score === bestScore && options.random() * ties >= 1) continue
-        best = candidate
-        bestVia = via
-        bestScore = score
-      }
-      if (!best) return refusal
-      return new ClaimedSlot(best, bestVia, inflight, suspects)
+      return wanted.machine === null
+        ? nearest.choose(route, wanted)
+        : nearest.claimOwn(route, wanted.machine, wanted.exclude)
     },
   }
 }
 
-function isServing({ endpoint, service }: Candidate): boolean {
-  return endpoint.state === 'started' && !endpoint.cordoned && !!endpoint.services[service]?.healthy
-}
-
-/** 0 below the soft limit, 1 from there to the hard one, 2 at it (L2). */
-function bucketOf(candidate: Candidate, local: boolean, inflight: InflightCounts): 0 | 1 | 2 {
-  const service = candidate.endpoint.services[candidate.service]!
-  if (!local) return service.load
-  const n = inflight.get(candidate.endpoint.machine, candidate.service)
-  const { soft, hard } = service.concurrency
-  if (hard !== null && n >= hard) return 2
-  return n >= soft ? 1 : 0
-}
-
-function scoreOf(
-  candidate: Candidate,
-  via: HostRoute | null,
-  { region, view }: NearestOptions,
-  inflight: InflightCounts,
-  suspects: Suspects,
-): number {
-  const { endpoint } = candidate
-  const distance = Math.min(view.distanceMs(region, endpoint.region), DISTANCE_MAX)
-  const last = (via !== null && !via.live) || suspects.has(endpoint.machine)
-  return (
-    (last ? DISTANCE_MAX * 4 : 0) + distance * 2 + (bucketOf(candidate, via === null, inflight) & 1)
-  )
-}
+/** Where a candidate stands; the least is chosen. Steps are further apart than what they contain. */
+const HOST_STEP = 1
+const BUCKET_STEP = 2
+const DISTANCE_STEP = 4
 const DISTANCE_MAX = 1e6
+const LAST = DISTANCE_STEP * DISTANCE_MAX * 2
+const PROBE = LAST * 2
+
+class Nearest {
+  readonly #options: NearestOptions
+  readonly #pool: Pool
+  /** What the last `#pick` chose. Fields, because a request should not cost an object more. */
+  #best: Candidate | null = null
+  #bestVia: HostRoute | null = null
+
+  constructor(options: NearestOptions) {
+    this.#options = options
+    const { loads = LoadTable.alone(), now, onRelease = () => {} } = options
+    this.#pool = {
+      ...{ loads, onRelease },
+      suspects: new Marks(SUSPECT_MS, now),
+      full: new Marks(FULL_MS, now),
+    }
+  }
+
+  choose(route: PortRoute, wanted: ClaimOptions): Lease | Refusal {
+    for (let i = 1; ; i++) {
+      const refusal = this.#pick(route, wanted)
+      if (refusal) return refusal
+      const lease = this.#claim(this.#best!, this.#bestVia)
+      if (lease) return lease
+      if (i === CLAIM_TRIES_MAX) return REFUSALS['hard-limit']
+    }
+  }
+
+  /** The machine is this host's, and another edge has chosen it. */
+  claimOwn(route: PortRoute, machine: string, exclude: ReadonlySet<string> | null) {
+    const candidate = route.candidates.find(({ endpoint }) => endpoint.machine === machine)
+    if (!candidate || candidate.endpoint.host !== this.#options.host) return REFUSALS['not-here']
+    if (exclude?.has(machine)) return REFUSALS.none
+    const { endpoint, service } = candidate
+    if (endpoint.state !== 'started') return REFUSALS['not-started']
+    if (endpoint.cordoned) return REFUSALS.cordoned
+    if (!endpoint.services[service]!.healthy) return REFUSALS.unhealthy
+    return this.#claim(candidate, null) ?? REFUSALS['hard-limit']
+  }
+
+  #pick(route: PortRoute, { exclude, probe }: ClaimOptions): Refusal | null {
+    const { host, view, random } = this.#options
+    let best: Candidate | null = null
+    let bestVia: HostRoute | null = null
+    let bestScore = Infinity
+    let ties = 0
+    let refused: RefusalReason = 'none'
+    for (const candidate of route.candidates) {
+      const { endpoint } = candidate
+      if (exclude?.has(endpoint.machine)) continue
+      if (!isServing(candidate)) {
+        refused = rather(refused, ON_ITS_WAY.has(endpoint.state) ? 'starting' : 'unavailable')
+        continue
+      }
+      const via = endpoint.host === host ? null : view.host(endpoint.host)
+      if (via === undefined) continue
+      const bucket = this.#bucket(candidate, via === null)
+      if (bucket === 2) refused = 'hard-limit'
+      if (bucket === 2 && (!probe || via === null)) continue
+      const score = this.#score(endpoint, via, bucket)
+      if (score > bestScore) continue
+      ties = score < bestScore ? 1 : ties + 1
+      if (score === bestScore && random() * ties >= 1) continue
+      best = candidate
+      bestVia = via
+      bestScore = score
+    }
+    this.#best = best
+    this.#bestVia = bestVia
+    return best ? null : REFUSALS[refused]
+  }
+
+  #bucket(candidate: Candidate, local: boolean): LoadBucket {
+    const { machine } = candidate.endpoint
+    const service = serviceOf(candidate)
+    if (!local) return this.#pool.full.has(machine) ? 2 : service.load
+    const { loads } = this.#pool
+    return loads.bucket(loads.slotOf(machine, candidate.service), service.concurrency)
+  }
+
+  #score(endpoint: Candidate['endpoint'], via: HostRoute | null, bucket: LoadBucket): number {
+    const { region, view } = this.#options
+    const distance = Math.min(view.distanceMs(region, endpoint.region), DISTANCE_MAX)
+    const score =
+      distance * DISTANCE_STEP + (bucket & 1) * BUCKET_STEP + (via === null ? 0 : HOST_STEP)
+    if (bucket === 2) return PROBE + score
+    const last = (via !== null && !via.live) || this.#pool.suspects.has(endpoint.machine)
+    return last ? LAST + score : score
+  }
+
+  #claim(candidate: Candidate, via: HostRoute | null): Lease | null {
+    // Load of a machine elsewhere is its own host's to count (L2).
+    if (via !== null) return new ClaimedSlot(this.#pool, candidate, via, -1)
+    const { loads } = this.#pool
+    const slot = loads.slotOf(candidate.endpoint.machine, candidate.service)
+    if (slot < 0) this.#options.counters?.limit('load_slots')
+    if (!loads.claim(slot, serviceOf(candidate).concurrency)) return null
+    return new ClaimedSlot(this.#pool, candidate, null, slot)
+  }
+}
+
+const serviceOf = ({ endpoint, service }: Candidate): EndpointService => endpoint.services[service]!
+
+const isServing = ({ endpoint, service }: Candidate): boolean =>
+  endpoint.state === 'started' && !endpoint.cordoned && !!endpoint.services[service]?.healthy
+
+/** Of two reasons the one that it is worth to wait for. */
+function rather(a: RefusalReason, b: 'starting' | 'unavailable'): RefusalReason {
+  if (a === 'hard-limit' || a === 'starting') return a
+  return b
+}
+
+/** What the leases of one balancer share. */
+interface Pool {
+  readonly loads: LoadTable
+  readonly suspects: Marks
+  readonly full: Marks
+  readonly onRelease: (app: string, wasFull: boolean) => void
+}
 
 class ClaimedSlot implements Lease {
   readonly candidate: Candidate
   readonly via: HostRoute | null
-  readonly #inflight: InflightCounts
-  readonly #suspects: Suspects
+  readonly #pool: Pool
+  readonly #slot: number
   #held = true
 
-  constructor(
-    candidate: Candidate,
-    via: HostRoute | null,
-    inflight: InflightCounts,
-    suspects: Suspects,
-  ) {
+  constructor(pool: Pool, candidate: Candidate, via: HostRoute | null, slot: number) {
     this.candidate = candidate
     this.via = via
-    this.#inflight = inflight
-    this.#suspects = suspects
-    // Load of a machine elsewhere is its own host's to count (L2).
-    if (via === null) inflight.add(candidate.endpoint.machine, candidate.service, 1)
+    this.#pool = pool
+    this.#slot = slot
   }
 
   release(): void {
     if (!this.#held) return
     this.#held = false
-    if (this.via === null)
-      this.#inflight.add(this.candidate.endpoint.machine, this.candidate.service, -1)
+    const { loads, onRelease } = this.#pool
+    const wasFull = loads.release(this.#slot, serviceOf(this.candidate).concurrency)
+    onRelease(this.candidate.endpoint.app, wasFull)
   }
 
   suspect(): void {
-    this.#suspects.add(this.candidate.endpoint.machine)
+    this.#pool.suspects.add(this.candidate.endpoint.machine)
+  }
+
+  full(): void {
+    this.#pool.full.add(this.candidate.endpoint.machine)
   }
 }
-
-/** Requests (or connections) in flight by machine and service. */
-class InflightCounts {
-  readonly #counts = new Map<string, number[]>()
-
-  get(machine: string, service: number): number {
-    return this.#counts.get(machine)?.[service] ?? 0
-  }
-
-  add(machine: string, service: number, delta: 1 | -1): void {
-    let services = this.#counts.get(machine)
-    if (!services) {
-      services = []
-      this.#counts.set(machine, services)
-    }
-    services[service] = (services[service] ?? 0) + delta
-  }
-}
-
-class Suspects {
-  readonly #until = new Map<string, number>()
-  readonly #now: () => number
-
-  constructor(now: () => number) {
-    this.#now = now
-  }
-
-  has(machine: string): boolean {
-    if (this.#until.size === 0) return false
-    const until = this.#until.get(machine)
-    if (until === undefined) return false
-    if (until > this.#now()) return true
-    this.#until.delete(machine)
-    return false
-  }
-
-  add(machine: string): void {
-    if (this.#until.size >= SUSPECTS_MAX) this.#until.clear()
-    this.#until.set(machine, this.#now() + SUSPECT_MS)
-  }
-}
-const SUSPECTS_MAX = 10_000

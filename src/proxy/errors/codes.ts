@@ -3,7 +3,7 @@ export const CODES = {
   PR01: 'no machine of the app is started and healthy',
   PR02: 'the machine was gone when the request came to its host',
   PR03: 'no machine could take the request',
-  PR04: 'no machine of the app is started and healthy',
+  PR04: 'no machine of the app can take the request',
   PC01: 'the app refused the connection on its port',
   PC03: 'the app reset the connection',
   PC04: 'the connection to the app was aborted',
@@ -11,8 +11,6 @@ export const CODES = {
   PC06: 'connecting to the app failed',
   PU02: 'the app closed or broke the exchange before it had answered',
   PU03: 'the host of the machine could not be reached',
-  PM05: 'connecting to the machine failed',
-  PL02: 'all machines of the app are at their hard limit',
 } as const
 export type ErrorCode = keyof typeof CODES
 

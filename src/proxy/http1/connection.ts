@@ -27,6 +27,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   /** How long the present request may go without an octet. */
   protected idleMs = limits.REQUEST_IDLE_MS
   protected readonly body = new BodyTracker()
+  /** A request on its way to an idle connection is answered rather than cut off. */
+  protected readonly refusesWhenDraining: boolean = false
   /** Takes the chunks off a response body in scratch; null: it goes on as it is. */
   protected unwrap: ((from: number, to: number) => Buffer) | null = null
   readonly #head = new HeadBuffer()
@@ -94,7 +96,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     this.closing = true
     if (this.#state !== STATE.head || !this.#head.empty || this.#held) return
     // A first request may be on its way: to it, an end without an answer is an error.
-    if (this.#served) this.#end()
+    if (this.#served && !this.refusesWhenDraining) this.#end()
     else this.deadline = this.ctx.deadlines.now + limits.DRAIN_FIRST_REQUEST_MS
   }
 
@@ -232,6 +234,11 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
         this.exchange.endTunnel()
         break
       case STATE.wait:
+        if (this.exchange.waiting) {
+          // Nobody has begun with it, and whoever closes while waiting in line has mostly gone.
+          this.socket.destroy()
+          return
+        }
         // It may only have closed its own side; a client that is gone shows when we write.
         this.closing = true
         this.deadline = this.ctx.deadlines.now + limits.HALF_CLOSE_GRACE_MS

@@ -4,6 +4,7 @@ import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
 import type { Lease } from '../balance/balancer.ts'
 import type { ProxyContext } from '../context.ts'
 import { ownResponse } from '../errors/pages.ts'
+import { RETRY_AFTER_SECONDS } from '../limits.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
 import { ChunkedScanner } from './chunked.ts'
 import { HttpConnection } from './connection.ts'
@@ -138,7 +139,7 @@ export class PublicConnection extends HttpConnection {
   onAccepted(): void {}
 
   sendFailure(status: 502 | 503 | 504, code: string, message: string): void {
-    this.#answer(status, message, code)
+    this.#answer(status, message, code, status === 503 ? RETRY_AFTER : undefined)
   }
 
   protected refuse(fault: HeadFault): void {
@@ -230,6 +231,7 @@ export class PublicConnection extends HttpConnection {
   }
 }
 
+const RETRY_AFTER = `Retry-After: ${RETRY_AFTER_SECONDS}\r\n`
 const OK_LINE = 'HTTP/1.1 200 OK\r\n'
 const RESPONSE_FIELDS = `Server: ${SERVER}\r\nVia: 1.1 ${VIA_NAME}\r\nFly-Request-Id: `
 const RESPONSE_FIELDS_10 = RESPONSE_FIELDS.replace('1.1', '1.0')

@@ -1,7 +1,15 @@
 import net from 'node:net'
 import type { PortRoute } from '../../view/edge-view.ts'
-import { AT_LIMIT, prefaceOrigin, prefaceTarget, refusalCode } from '../backhaul/preface.ts'
-import { isRefusal, type Lease } from '../balance/balancer.ts'
+import {
+  AT_LIMIT,
+  codeOfRefusal,
+  isHostRefusal,
+  prefaceOrigin,
+  prefaceTarget,
+  refusalCode,
+} from '../backhaul/preface.ts'
+import { isRefusal, type Lease, type RefusalReason } from '../balance/balancer.ts'
+import { type Turn, type Waiter, waitMs } from '../balance/wait-queues.ts'
 import type { OpenConnection, ProxyContext } from '../context.ts'
 import type { Timed } from '../deadlines.ts'
 import { CODES, isErrorCode } from '../errors/codes.ts'
@@ -34,8 +42,10 @@ export function acceptTcp(
   new TcpForward(ctx, socket, origin, route, requestId, machine, acceptLine).start()
 }
 
-class TcpForward implements Timed, OpenConnection {
+class TcpForward implements Timed, OpenConnection, Waiter {
   deadline: number
+  ticket = 0
+  waitsUntil = 0
   readonly #ctx: ProxyContext
   readonly #client: net.Socket
   readonly #origin: PublicOrigin
@@ -47,6 +57,8 @@ class TcpForward implements Timed, OpenConnection {
   #lease: Lease | null = null
   #excluded: Set<string> | null = null
   #attempts = 0
+  #startedAt = 0
+  #waiting = false
   #open = false
   #closed = false
   #lastCode = ''
@@ -80,7 +92,10 @@ class TcpForward implements Timed, OpenConnection {
     ctx.deadlines.add(this)
     ctx.counters.connectionsOpen++
     ctx.counters.tunnelsOpen++
-    this.#attempt()
+    this.#startedAt = ctx.deadlines.now
+    const { app, port } = this.#route
+    if (this.#machine === null && ctx.waiting.has(app, port)) this.#onRefused('hard-limit')
+    else this.#attempt(false)
   }
 
   /** A stream has no place to stop at: it goes on until the process ends. */
@@ -95,14 +110,43 @@ class TcpForward implements Timed, OpenConnection {
     this.#onFailed(this.#lease?.via ? 'PU03' : 'PC05')
   }
 
-  #attempt(): void {
-    const wanted = { exclude: this.#excluded, machine: this.#machine }
+  onTurn(probe: boolean): Turn {
+    this.#waiting = false
+    this.#attempt(probe)
+    return this.#waiting ? 'waits' : this.#lease?.via ? 'sent' : 'served'
+  }
+
+  onWaitedTooLong(): void {
+    this.#waiting = false
+    this.#attempt(false)
+  }
+
+  #attempt(probe: boolean): void {
+    const wanted = { exclude: this.#excluded, machine: this.#machine, probe }
     const claimed = this.#ctx.balancer.claim(this.#route, wanted)
-    if (isRefusal(claimed)) {
-      const atLimit = claimed.refused === 'hard-limit' || this.#lastCode === AT_LIMIT
-      this.#giveUp(atLimit ? AT_LIMIT : this.#lastCode || (this.#machine ? 'PR02' : 'PR01'))
-      return
-    }
+    if (isRefusal(claimed)) this.#onRefused(claimed.refused)
+    else this.#dial(claimed)
+  }
+
+  #onRefused(reason: RefusalReason): void {
+    if (this.#machine === null && this.#wait(reason)) return
+    if (this.#machine !== null) this.#giveUp(this.#lastCode || codeOfRefusal(reason))
+    else this.#giveUp(reason === 'hard-limit' ? AT_LIMIT : this.#lastCode || 'PR01')
+  }
+
+  /** Joins the queue (L6); false when it has waited long enough, or too many do. */
+  #wait(reason: RefusalReason): boolean {
+    const { deadlines, waiting, counters } = this.#ctx
+    const last = this.#lastCode === '' ? null : this.#lastCode === AT_LIMIT ? 'full' : 'unreached'
+    this.waitsUntil = this.#startedAt + waitMs(reason, last)
+    if (this.waitsUntil <= deadlines.now || this.#attempts >= limits.ATTEMPTS_MAX) return false
+    this.#waiting = waiting.join(this.#route.app, this.#route.port, this)
+    if (this.#waiting) this.#excluded = null
+    else counters.limit('queue_per_app_max')
+    return this.#waiting
+  }
+
+  #dial(claimed: Lease): void {
     this.#attempts++
     this.#lease = claimed
     this.deadline = this.#ctx.deadlines.now + limits.CONNECT_MS
@@ -190,7 +234,11 @@ class TcpForward implements Timed, OpenConnection {
     if (lease) {
       this.#excluded ??= new Set()
       this.#excluded.add(lease.candidate.endpoint.machine)
-      if (code !== AT_LIMIT) lease.suspect()
+      if (code === AT_LIMIT) lease.full()
+      else if (!isHostRefusal(code)) {
+        lease.suspect()
+        if (isErrorCode(code)) this.#log(code, lease.candidate.endpoint.machine, CODES[code])
+      }
       lease.release()
     }
     if (this.#closed) return
@@ -199,7 +247,7 @@ class TcpForward implements Timed, OpenConnection {
       this.#giveUp(code)
     } else {
       this.#ctx.counters.retries++
-      this.#attempt()
+      this.#attempt(false)
     }
   }
 
@@ -209,12 +257,16 @@ class TcpForward implements Timed, OpenConnection {
       this.#client.resume()
       return
     }
-    const message = `a connection was reset: ${isErrorCode(code) ? CODES[code] : CODES.PL02}`
-    const shown = isErrorCode(code) ? code : 'PL02'
+    const shown = isErrorCode(code) ? code : 'PR01'
+    const why = code === AT_LIMIT ? 'all machines of the app are at their hard limit' : CODES[shown]
+    const message = `a connection was reset: ${why}`
     this.#ctx.counters.error(shown)
-    const { app } = this.#route
-    this.#ctx.appLog.write({ app, machine: '', level: 'error', code: shown, message })
+    this.#log(shown, '', message)
     this.#client.resetAndDestroy()
+  }
+
+  #log(code: string, machine: string, message: string): void {
+    this.#ctx.appLog.write({ app: this.#route.app, machine, level: 'error', code, message })
   }
 
   #close(): void {
@@ -224,6 +276,7 @@ class TcpForward implements Timed, OpenConnection {
     this.#ctx.deadlines.delete(this)
     this.#ctx.counters.connectionsOpen--
     this.#ctx.counters.tunnelsOpen--
+    if (this.#waiting) this.#ctx.waiting.leave(this.#route.app, this.#route.port, this)
     this.#upstream?.destroy()
     this.#upstream = null
     this.#lease?.release()

@@ -1,5 +1,5 @@
 import net from 'node:net'
-import { refusalCode } from '../backhaul/preface.ts'
+import { reasonOfRefusal, refusalCode } from '../backhaul/preface.ts'
 import type { ProxyContext } from '../context.ts'
 import type { Timed } from '../deadlines.ts'
 import { BodyTracker } from '../http1/body.ts'
@@ -263,7 +263,7 @@ export class UpstreamConnection implements Timed {
     const user = this.#user
     this.#partial = ''
     this.#release(!!user?.requestDone)
-    user?.onFailed({ code, reason: 'refused by its host', stage: 'refused', reused: false })
+    user?.onFailed({ code, reason: reasonOfRefusal(code), stage: 'refused', reused: false })
     return -1
   }
 
@@ -381,7 +381,7 @@ export class UpstreamConnection implements Timed {
       if (error?.code === 'ETIMEDOUT') return 'PC05'
       return error?.code === 'ECONNABORTED' ? 'PC04' : 'PC06'
     }
-    return error?.code === 'ECONNRESET' ? 'PC03' : 'PU02'
+    return this.#accepted ? 'PU02' : 'PU03'
   }
 
   #stage(): UpstreamFailure['stage'] {
