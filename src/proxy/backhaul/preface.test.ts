@@ -65,7 +65,8 @@ test('what one edge writes another reads', () => {
 
 test('any text is a preface or is not, and never throws', () => {
   fc.assert(
-    fc.property(fc.string({ unit: 'binary', maxLength: 600 }), fc.nat(100), (noise, at) => {
+    fc.property(fc.uint8Array({ maxLength: 600 }), fc.nat(100), (bytes, at) => {
+      const noise = Buffer.from(bytes).toString('latin1')
       parsePreface(noise)
       parsePreface(line.slice(0, at) + noise + line.slice(at))
     }),

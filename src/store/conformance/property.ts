@@ -5,7 +5,7 @@ import { StoreModel } from '../model.ts'
 import { CompactedError, type Op, StoreLimitError, type Txn } from '../store.ts'
 import { type Cases, keysOf, type StoreUnderTest, Watching } from './support.ts'
 
-const RUNS = Number(process.env.FAIRWAY_RUNS ?? 25)
+const RUNS = Number(process.env.FAIRWAY_RUNS ?? 10)
 /** Ends long shrinking, and a slow machine's runs; asking for a number of runs lifts it. */
 const TIME_LIMIT_MS = process.env.FAIRWAY_RUNS ? 3_600_000 : 20_000
 const RETAIN = 12
