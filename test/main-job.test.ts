@@ -186,10 +186,12 @@ function mainJob(name: string, start: () => Promise<TestWorld>): void {
       await world.fairway(['up', '--detach', '--port', '0', '--api-port', '0'], {
         timeoutMs: 120_000,
       })
-      const answer = await eventually('hello is back', 20_000, () =>
-        get('client-lhr', 'http://hello.fairway.test/'),
+      // Another region may answer until lhr's machine is back.
+      await eventually(
+        'lhr serves its client again',
+        20_000,
+        async () => (await get('client-lhr', 'http://hello.fairway.test/')).region === 'lhr',
       )
-      assert.equal(answer.region, 'lhr')
     })
   })
 }
