@@ -152,6 +152,23 @@ function mainJob(name: string, start: () => Promise<TestWorld>): void {
       assert.equal((await get('client-iad', 'http://hello.fairway.test/')).app, 'hello')
     })
 
+    test('a regional address is announced by its region alone', async () => {
+      await world.fairway(['ips', 'allocate-v4', '-r', 'nrt', '-a', 'second', '--yes'])
+      const regional = (await ips('second')).find((ip) => ip.Type === 'v4')!.Address
+      for (const region of REGIONS) {
+        const edge = await eventually(
+          `client-${region} is served by nrt's edge`,
+          5_000,
+          async () => {
+            const { headers } = await get(`client-${region}`, `http://${regional}/`)
+            return headers['fly-region'] === 'nrt'
+          },
+        )
+        assert.ok(edge)
+      }
+      await world.fairway(['ips', 'release', regional, '-a', 'second', '--yes'])
+    })
+
     test('ordinary servers that nobody here wrote run as they are', async () => {
       for (const name of ['nginx', 'python']) {
         await world.fairway(['deploy', '-c', join(ROOT, `examples/${name}/fly.toml`)])

@@ -14,7 +14,7 @@ import { EdgeIndex } from '../view/edge-index.ts'
 import { Agent, feedSocketPath, replicaPath } from './agent.ts'
 import { ControlClient } from './control-client.ts'
 import { followFeedSocket } from './feed-socket.ts'
-import type { HostNetwork, MachineManager } from './parts.ts'
+import type { Announcer, HostNetwork, MachineManager } from './parts.ts'
 import { openReplica } from './replica.ts'
 
 const MESH_KEY = `${'A'.repeat(42)}E=`
@@ -60,6 +60,14 @@ class FakeParts {
     close: async () => {},
   }
 
+  announced: readonly string[] = []
+  readonly announcer: Announcer = {
+    apply: (addresses) => {
+      this.announced = [...addresses].sort()
+      signalChange()
+    },
+  }
+
   readonly machines: MachineManager = {
     start: async () => void this.calls.push('machines'),
     apply: (machines, unreadable) => {
@@ -95,7 +103,8 @@ async function createAgent(): Promise<Agent> {
     tls: { ...credentials, serverName: 'localhost' },
   })
   return new Agent({
-    ...{ hostId: 'iad1', stateDir: directory, runDir: directory, client, network, machines, log },
+    ...{ hostId: 'iad1', region: 'iad', announcer: parts.announcer },
+    ...{ stateDir: directory, runDir: directory, client, network, machines, log },
     ...{ clock: systemClock, random: () => 0 },
   })
 }
@@ -161,6 +170,22 @@ test('state goes down to edge, machines and network; what the edge applied comes
   await put('machine/iad1/m2', machine('m2'))
   await until(() => parts.applied!.machines.size === 2)
   assert.equal(parts.applied!.machines.get('m1'), before, 'what did not change is the same object')
+})
+
+test('attached addresses of the own region are announced, and no others', async () => {
+  const address = (text: string, rest: object) => ({
+    ...{ id: text, address: text, kind: 'v4', state: 'attached', org: 'personal', app: 'hello' },
+    ...{ network: null, serviceName: null, createdAt: '', quarantinedUntilMs: null, ...rest },
+  })
+  await agent.start()
+  await put('address/203.0.113.7', address('203.0.113.7', { region: 'iad' }))
+  await put('address/203.0.113.8', address('203.0.113.8', { region: 'lhr' }))
+  await put('address/203.0.113.9', address('203.0.113.9', { region: 'global' }))
+  await put('address/2001:db8:1::7', address('2001:db8:1::7', { region: 'iad', kind: 'v6' }))
+  await until(() => parts.announced.length === 2)
+  assert.deepEqual(parts.announced, ['2001:db8:1::7', '203.0.113.7'])
+  await put('address/203.0.113.7', address('203.0.113.7', { region: 'iad', state: 'parked' }))
+  await until(() => parts.announced.length === 1)
 })
 
 test('without the control plane the replica is enough for machines, network and edge', async () => {

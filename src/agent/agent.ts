@@ -9,18 +9,20 @@ import { EdgeFacts } from './edge-facts.ts'
 import { type FeedSocketServer, serveFeedSocket } from './feed-socket.ts'
 import { FeedState } from './feed-state.ts'
 import { HostRecords, type RecordsChanged } from './host-records.ts'
-import type { HostNetwork, MachineManager } from './parts.ts'
+import type { Announcer, HostNetwork, MachineManager } from './parts.ts'
 import { openReplica } from './replica.ts'
 import { ReplicaWriter } from './replica-writer.ts'
 import { Reporter } from './reporter.ts'
 
 export interface AgentDeps {
   readonly hostId: string
+  readonly region: string
   readonly stateDir: string
   readonly runDir: string
   readonly client: ControlClient
   readonly network: HostNetwork
   readonly machines: MachineManager
+  readonly announcer: Announcer
   readonly clock: Clock
   readonly random: () => number
   readonly log: Logger
@@ -51,9 +53,9 @@ export class Agent {
   #areMachinesUp = false
 
   constructor(deps: AgentDeps) {
-    const { hostId, client, machines, clock, random, log } = deps
+    const { hostId, region, client, machines, clock, random, log } = deps
     this.#deps = deps
-    this.#records = new HostRecords(this.#state, hostId, (key, problem) =>
+    this.#records = new HostRecords(this.#state, { id: hostId, region }, (key, problem) =>
       log.error({ key, problem }, 'a record cannot be read; its version before stays in use'),
     )
     const send = client.report.bind(client)
@@ -136,10 +138,11 @@ export class Agent {
     return this.#records.update(change)
   }
 
-  #applyRecords({ machines, hosts }: RecordsChanged): void {
-    const { network, machines: manager } = this.#deps
+  #applyRecords({ machines, hosts, regional }: RecordsChanged): void {
+    const { network, machines: manager, announcer } = this.#deps
     // Not before a state is known: an empty one would take every machine away.
     if (!this.#state.isLoaded) return
+    if (regional && this.#isNetworkUp) announcer.apply(this.#records.regional)
     if (hosts && this.#isNetworkUp) network.applyHosts([...this.#records.hosts.values()])
     if (machines && this.#areMachinesUp)
       manager.apply(new Map(this.#records.machines), new Set(this.#records.unreadable))
@@ -152,11 +155,11 @@ export class Agent {
     const answer = await this.#persist('the network', () => network.start())
     if (!answer) return
     this.#isNetworkUp = true
-    this.#applyRecords({ machines: false, hosts: true })
+    this.#applyRecords({ machines: false, hosts: true, regional: true })
     await this.#persist('the machines', () => machines.start())
     if (signal.aborted) return
     this.#areMachinesUp = true
-    this.#applyRecords({ machines: true, hosts: false })
+    this.#applyRecords({ machines: true, hosts: false, regional: false })
     this.#edges.repeat()
     this.#running.push(this.#reporter.run(answer.meshPublicKey, signal))
   }

@@ -44,6 +44,11 @@ export const AgentConfig = z.object({
   machineNodePath: z.string().default(process.execPath),
   /** Parent of the machines' cgroups; null where cgroups are not ours to use. */
   cgroupRoot: z.string().nullable().default(null),
+  /** BIRD's control socket and the files that its configuration includes; null: no announcements. */
+  bird: z
+    .object({ control: z.string(), files: z.object({ v4: z.string(), v6: z.string() }) })
+    .nullable()
+    .default(null),
 })
 export type AgentConfig = z.infer<typeof AgentConfig>
 

@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createAnnounceFiles } from '../anycast/announcer.ts'
 import { hostConfig } from '../anycast/bird.ts'
 import { createLogger } from '../base/log.ts'
 import { openTransparentListeners } from '../kernel/listener.ts'
@@ -28,6 +29,11 @@ const EDGE_DRAIN_MS = 30_000
 mkdirSync(config.runDir, { recursive: true, mode: 0o700 })
 mkdirSync(join(config.stateDir, 'agent'), { recursive: true, mode: 0o700 })
 
+const birdControl = join(config.runDir, 'bird.ctl')
+const announceFiles = {
+  v4: join(config.runDir, 'announce4.conf'),
+  v6: join(config.runDir, 'announce6.conf'),
+}
 const units = makeUnits()
 announceWhileServing(units)
 for (const name of ['agent', 'dns', 'edge'] as const) units[name].start()
@@ -77,7 +83,11 @@ function makeUnits() {
   const agentFile = write('agent.json', agentConfig())
   const edgeFile = write('edge.json', edgeConfig(fds.length))
   const dnsFile = write('dns.json', { listen: ['fdaa::3'], upstreams: config.resolvers })
-  const birdFile = write('bird.conf', hostConfig({ ...config.bird, announce: config.announce }))
+  createAnnounceFiles(announceFiles)
+  const birdFile = write(
+    'bird.conf',
+    hostConfig({ ...config.bird, announce: config.announce, files: announceFiles }),
+  )
   const unit = (
     name: string,
     rest: Omit<ConstructorParameters<typeof Unit>[0], 'name' | 'logFile'>,
@@ -93,7 +103,7 @@ function makeUnits() {
       graceMs: EDGE_DRAIN_MS + 5_000,
     }),
     bird: unit('bird', {
-      argv: ['bird', '-f', '-c', birdFile, '-s', join(config.runDir, 'bird.ctl')],
+      argv: ['bird', '-f', '-c', birdFile, '-s', birdControl],
     }),
   }
 }
@@ -140,6 +150,7 @@ function agentConfig(): object {
     worldResolvers: config.resolvers,
     machineNodePath: process.execPath,
     cgroupRoot: config.cgroupRoot,
+    bird: { control: birdControl, files: announceFiles },
   }
 }
 

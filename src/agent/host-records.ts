@@ -1,4 +1,4 @@
-import type { ZodType } from 'zod'
+import { type ZodType, z } from 'zod'
 import { Host, Machine } from '../model/resources.ts'
 import type { FeedState, StateChange } from './feed-state.ts'
 
@@ -6,7 +6,17 @@ import type { FeedState, StateChange } from './feed-state.ts'
 export interface RecordsChanged {
   readonly machines: boolean
   readonly hosts: boolean
+  /** Addresses that this region announces. */
+  readonly regional: boolean
 }
+
+/** Of an Address, what makes it this region's to announce. */
+const RegionalAddress = z.object({
+  address: z.string(),
+  kind: z.enum(['v4', 'v6']),
+  state: z.literal('attached'),
+  region: z.string(),
+})
 
 /**
  * The records that the agent itself acts upon: machines of its host, and all hosts. A record that did
@@ -17,14 +27,22 @@ export class HostRecords {
   readonly hosts = new Map<string, Host>()
   /** Ids of machines whose record cannot be read and has no version before. */
   readonly unreadable = new Set<string>()
+  /** Attached public addresses that belong to the host's region alone (I11). */
+  readonly regional = new Set<string>()
   readonly #state: FeedState
+  readonly #region: string
   readonly #machinePrefix: string
   readonly #onProblem: (key: string, message: string) => void
   readonly #texts = new Map<string, string>()
 
-  constructor(state: FeedState, hostId: string, onProblem: (key: string, message: string) => void) {
+  constructor(
+    state: FeedState,
+    host: { readonly id: string; readonly region: string },
+    onProblem: (key: string, message: string) => void,
+  ) {
     this.#state = state
-    this.#machinePrefix = `machine/${hostId}/`
+    this.#region = host.region
+    this.#machinePrefix = `machine/${host.id}/`
     this.#onProblem = onProblem
   }
 
@@ -32,8 +50,12 @@ export class HostRecords {
     const keys = change.reset
       ? new Set([...this.#texts.keys(), ...this.#state.keys()])
       : change.keys
-    let [machines, hosts] = [change.reset, change.reset]
+    let [machines, hosts, regional] = [change.reset, change.reset, change.reset]
     for (const key of keys) {
+      if (key.startsWith('address/')) {
+        regional = this.#readAddress(key) || regional
+        continue
+      }
       const isMachine = key.startsWith(this.#machinePrefix)
       if (!isMachine && !key.startsWith('host/')) continue
       const text = this.#state.text(key)
@@ -46,7 +68,18 @@ export class HostRecords {
         hosts = true
       }
     }
-    return { machines, hosts }
+    return { machines, hosts, regional }
+  }
+
+  /** Whether the set of regional addresses changed. */
+  #readAddress(key: string): boolean {
+    const { data } = RegionalAddress.safeParse(this.#state.get(key))
+    const address = key.slice('address/'.length)
+    const isOurs = data !== undefined && data.region === this.#region && data.address === address
+    if (isOurs === this.regional.has(address)) return false
+    if (isOurs) this.regional.add(address)
+    else this.regional.delete(address)
+    return true
   }
 
   #read<T extends { id: string }>(

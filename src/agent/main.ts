@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createAnnouncer } from '../anycast/announcer.ts'
 import { systemClock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import { createLogger, type Logger } from '../base/log.ts'
@@ -13,7 +14,7 @@ import { Agent } from './agent.ts'
 import { type AgentConfig, readAgentConfig } from './config.ts'
 import { ControlClient } from './control-client.ts'
 import { artifactDownloads } from './downloads.ts'
-import type { HostNetwork, MachineManager } from './parts.ts'
+import type { Announcer, HostNetwork, MachineManager } from './parts.ts'
 
 /**
  * The agent process: `main.ts <configuration.json>`. Says `{t:'ready'}` to its parent when the network
@@ -32,10 +33,12 @@ for (const folder of [config.stateDir, config.runDir])
 const client = createClient(config)
 const nft = openNftSession({ log })
 const agent = new Agent({
-  ...{ hostId: config.host.id, stateDir: config.stateDir, runDir: config.runDir },
+  ...{ hostId: config.host.id, region: config.host.region },
+  ...{ stateDir: config.stateDir, runDir: config.runDir },
   ...{ client, clock: systemClock, random, log },
   network: createNetwork(config, log),
   machines: createMachines(config, client, nft, log),
+  announcer: createAnnouncements(config, log),
 })
 
 process.on('SIGTERM', () => void close())
@@ -63,6 +66,11 @@ function createNetwork(of: AgentConfig, logger: Logger): HostNetwork {
     ...{ wanInterface: of.wanInterface, stateDir: of.stateDir },
     ...{ publicPrefixes: of.publicPrefixes, protectedPrefixes: of.protectedPrefixes },
   })
+}
+
+function createAnnouncements({ bird }: AgentConfig, logger: Logger): Announcer {
+  if (!bird) return { apply: () => {} }
+  return createAnnouncer({ exec: systemExec, clock: systemClock, log: logger, ...bird })
 }
 
 function createMachines(

@@ -29,3 +29,9 @@ export interface HostNetwork {
   /** Everything stays in force. */
   close(): Promise<void>
 }
+
+/** src/anycast/announcer.ts */
+export interface Announcer {
+  /** Addresses that this host's region alone announces. */
+  apply(addresses: Iterable<string>): void
+}

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { hostConfig, routerConfig } from './bird.ts'
+import { hostConfig, hostRoutes, routerConfig } from './bird.ts'
 
 const peer = {
   name: 'host_iad1',
@@ -35,6 +35,7 @@ const host = {
   routerV6: '2001:db8:ff00:1::1',
   routerAs: 65001,
   announce: ['203.0.113.0/24', '2001:db8:1::/48'],
+  files: { v4: '/dev/null', v6: '/dev/null' },
 }
 
 test('distance becomes AS path length: one prepend for each 10 ms', () => {
@@ -56,6 +57,13 @@ test('a host learns no routes and announces its prefixes', () => {
   assert.match(text, /route 2001:db8:1::\/48 blackhole;/)
   assert.equal(text.split('import none;').length - 1, 2)
   assert.doesNotMatch(text, /protocol kernel/)
+})
+
+test('single addresses become host routes of their family', () => {
+  assert.deepEqual(hostRoutes(['203.0.113.70', '2001:db8:1::7']), {
+    v4: '  route 203.0.113.70/32 blackhole;\n',
+    v6: '  route 2001:db8:1::7/128 blackhole;\n',
+  })
 })
 
 test('BIRD itself accepts both', { skip: hasBird() ? false : 'bird is not installed' }, () => {

@@ -13,6 +13,8 @@ export interface BirdHost {
   readonly routerAs: number
   /** The prefixes that the host announces while its edge answers. */
   readonly announce: readonly string[]
+  /** Files with further routes (announcer.ts): addresses of the host's region. */
+  readonly files: { readonly v4: string; readonly v6: string }
 }
 
 /**
@@ -35,10 +37,12 @@ router id ${host.routerId};
 protocol device { scan time 10; }
 protocol bfd { interface "${host.device}" { ${BFD} }; }
 protocol static anycast4 { ipv4;
-${v4.map((p) => `  route ${p} blackhole;`).join('\n')}
+${routes(v4)}
+include "${host.files.v4}";
 }
 protocol static anycast6 { ipv6;
-${v6.map((p) => `  route ${p} blackhole;`).join('\n')}
+${routes(v6)}
+include "${host.files.v6}";
 }
 protocol bgp up4 { local ${host.localV4} as ${host.as}; neighbor ${host.routerV4} as ${host.routerAs}; bfd on; ${TIMERS}
   ipv4 { import none; export where source = RTS_STATIC; }; }
@@ -107,6 +111,15 @@ function peerConfig(
 
 const prepend = (as: number, distanceMs: number): string =>
   `bgp_path.prepend(${as}); `.repeat(Math.ceil(distanceMs / 10))
+
+/** The content of `files` for single addresses. */
+export function hostRoutes(addresses: readonly string[]): { v4: string; v6: string } {
+  const [v4, v6] = byFamily(addresses)
+  return { v4: routes(v4.map((a) => `${a}/32`)), v6: routes(v6.map((a) => `${a}/128`)) }
+}
+
+const routes = (prefixes: readonly string[]): string =>
+  prefixes.map((p) => `  route ${p} blackhole;\n`).join('')
 
 function byFamily(prefixes: readonly string[]): [string[], string[]] {
   const of = (family: 4 | 6) => prefixes.filter((p) => parsePrefix(p)?.family === family)
