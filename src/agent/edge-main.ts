@@ -6,8 +6,9 @@ import type { LogLine } from '../model/wire.ts'
 import { renderMetrics } from '../proxy/counters.ts'
 import type { AppLogLine } from '../proxy/errors/app-log.ts'
 import { EdgeConfig } from './edge-config.ts'
+import { EdgeLoads } from './edge-loads.ts'
 import { EdgeWorkers } from './edge-workers.ts'
-import { followFeedSocket } from './feed-socket-client.ts'
+import { type FeedFollower, followFeedSocket } from './feed-socket-client.ts'
 import { openReplica } from './replica.ts'
 
 /**
@@ -26,20 +27,25 @@ const DRAIN_SLACK_MS = 1_000
 const config = EdgeConfig.parse(JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')))
 const viewLoaded = Promise.withResolvers<void>()
 
-const workers = new EdgeWorkers(config, {
+const loads = new EdgeLoads({
+  host: config.host,
+  post: (message) => workers.post(message),
+  tell: (line) => feed.send(line),
+  nowMs: () => performance.now(),
+})
+const workers: EdgeWorkers = new EdgeWorkers(config, loads.memory, {
   onApplied(revision) {
     if (revision > 0) viewLoaded.resolve()
     feed.send({ t: 'applied', revision })
   },
-  onMessage(message) {
-    if (message.t === 'log') feed.send({ t: 'log', line: logLine(message.line) })
-    else feed.send(message)
-  },
+  onLog: (line) => feed.send({ t: 'log', line: logLine(line) }),
+  onLoadChanged: () => loads.onChanged(),
+  onForgotten: (turn) => loads.onForgotten(turn),
   onFailed: (error) => fail(`a worker ended: ${messageOf(error)}`),
 })
-const feed = followFeedSocket(config.feedSocket, {
+const feed: FeedFollower = followFeedSocket(config.feedSocket, {
   after: loadReplica(),
-  onLine: (line) => workers.post({ t: 'line', line }),
+  onLine: (line) => loads.line(line),
   signal: new AbortController().signal,
 })
 feed.send({ t: 'hello', pid: process.pid })
@@ -61,7 +67,7 @@ function loadReplica(): number {
     let revision = 0
     for (const line of replica.lines()) {
       if (line.t === 'synced') revision = line.revision
-      workers.post({ t: 'line', line })
+      loads.line(line)
     }
     return revision
   } catch (error) {

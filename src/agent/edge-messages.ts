@@ -10,6 +10,15 @@ export type ToWorker =
   | { readonly t: 'listen' }
   | { readonly t: 'ping' }
   | { readonly t: 'metrics'; readonly id: number }
+  /** Where services of these machines are counted; comes before the line that brings them. */
+  | {
+      readonly t: 'load-slots'
+      readonly slots: readonly (readonly [machine: string, slots: readonly number[]])[]
+    }
+  /** These machines are gone; answered by `forgotten`. */
+  | { readonly t: 'forget'; readonly machines: readonly string[]; readonly turn: number }
+  /** Another worker has a free slot of this app. */
+  | { readonly t: 'wake'; readonly app: string }
   | { readonly t: 'drain' }
 
 export type FromWorker =
@@ -18,12 +27,11 @@ export type FromWorker =
   | { readonly t: 'pong' }
   | { readonly t: 'metrics'; readonly id: number; readonly snapshot: CounterSnapshot }
   | { readonly t: 'log'; readonly line: AppLogLine }
-  | {
-      readonly t: 'load'
-      readonly machine: string
-      readonly service: number
-      readonly load: 0 | 1 | 2
-    }
+  /** Some service's bucket of load may have changed. */
+  | { readonly t: 'load-changed' }
+  | { readonly t: 'forgotten'; readonly turn: number }
+  /** A slot of this app is free, and requests wait in other workers. */
+  | { readonly t: 'released'; readonly app: string }
   | { readonly t: 'drained' }
 
 export interface WorkerData {
@@ -34,4 +42,7 @@ export interface WorkerData {
   readonly backhaulPort: number
   readonly drainMs: number
   readonly listenFd: number
+  /** Counts of the host's machines, shared by all workers, and the number of this one. */
+  readonly loads: SharedArrayBuffer
+  readonly worker: number
 }

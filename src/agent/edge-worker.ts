@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { FeedLine } from '../model/wire.ts'
+import { LoadTable } from '../proxy/balance/loads.ts'
 import { EdgeProxy } from '../proxy/edge-proxy.ts'
 import { EdgeIndex } from '../view/edge-index.ts'
 import type { FromWorker, ToWorker, WorkerData } from './edge-messages.ts'
@@ -14,6 +15,11 @@ const port = parentPort!
 const say = (message: FromWorker) => port.postMessage(message)
 
 const view = new EdgeIndex()
+const loads = new LoadTable({
+  memory: data.loads,
+  worker: data.worker,
+  onChanged: () => say({ t: 'load-changed' }),
+})
 const proxy = new EdgeProxy({
   view,
   host: data.host,
@@ -21,6 +27,8 @@ const proxy = new EdgeProxy({
   appsDomains: data.appsDomains,
   backhaulPort: data.backhaulPort,
   onAppLog: (line) => say({ t: 'log', line }),
+  loads,
+  onReleased: (app) => say({ t: 'released', app }),
 })
 let draining = false
 
@@ -38,13 +46,23 @@ port.on('message', (message: ToWorker) => {
     case 'metrics':
       say({ t: 'metrics', id: message.id, snapshot: proxy.snapshot() })
       break
+    case 'load-slots':
+      for (const [machine, slots] of message.slots) loads.assign(machine, slots)
+      break
+    case 'forget':
+      for (const machine of message.machines) loads.forget(machine)
+      say({ t: 'forgotten', turn: message.turn })
+      break
+    case 'wake':
+      proxy.wake(message.app)
+      break
     case 'drain':
       void drain()
   }
 })
 
 function apply(line: FeedLine): void {
-  view.apply(line)
+  for (const app of view.apply(line)) proxy.wake(app)
   if (line.t === 'events' || line.t === 'synced') say({ t: 'applied', revision: view.revision })
 }
 

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import type { CounterSnapshot } from '../proxy/counters.ts'
+import type { AppLogLine } from '../proxy/errors/app-log.ts'
 import type { EdgeConfig } from './edge-config.ts'
 import type { FromWorker, ToWorker, WorkerData } from './edge-messages.ts'
 
@@ -10,7 +11,11 @@ const METRICS_TIMEOUT_MS = 1_000
 export interface WorkersEvents {
   /** All workers route by the state at this revision. */
   onApplied(revision: number): void
-  onMessage(message: Extract<FromWorker, { t: 'log' | 'load' }>): void
+  onLog(line: AppLogLine): void
+  /** A service's bucket of load may have changed. */
+  onLoadChanged(): void
+  /** Every worker has forgotten the machines of all turns up to this one. */
+  onForgotten(turn: number): void
   /** A worker ended by itself. */
   onFailed(error: Error): void
 }
@@ -23,9 +28,12 @@ export class EdgeWorkers {
   #metricsId = 0
   #applied = 0
 
-  constructor(config: EdgeConfig, events: WorkersEvents) {
+  /** `loads`: where the workers count, see `LoadTable`. */
+  constructor(config: EdgeConfig, loads: SharedArrayBuffer, events: WorkersEvents) {
     this.#events = events
-    this.#members = config.listenFds.map((fd) => this.#start(config, fd))
+    this.#members = config.listenFds.map((listenFd, worker) =>
+      this.#start(config, { listenFd, worker, loads }),
+    )
   }
 
   /** Revision that all workers have applied. */
@@ -34,7 +42,7 @@ export class EdgeWorkers {
   }
 
   post(message: ToWorker): void {
-    for (const { worker } of this.#members) worker.postMessage(message)
+    for (const member of this.#members) send(member, message)
   }
 
   /** Resolves when all accept connections. */
@@ -57,7 +65,7 @@ export class EdgeWorkers {
   }
 
   async snapshots(): Promise<CounterSnapshot[]> {
-    const asked = this.#members.map(({ worker }) => {
+    const asked = this.#members.map((member) => {
       const id = ++this.#metricsId
       return new Promise<CounterSnapshot | null>((resolve) => {
         const give = (snapshot: CounterSnapshot | null) => {
@@ -67,23 +75,23 @@ export class EdgeWorkers {
         }
         const timer = setTimeout(() => give(null), METRICS_TIMEOUT_MS)
         this.#metrics.set(id, give)
-        worker.postMessage({ t: 'metrics', id } satisfies ToWorker)
+        send(member, { t: 'metrics', id })
       })
     })
     return (await Promise.all(asked)).filter((snapshot) => snapshot !== null)
   }
 
-  #start(config: EdgeConfig, listenFd: number): Member {
+  #start(config: EdgeConfig, own: Pick<WorkerData, 'listenFd' | 'worker' | 'loads'>): Member {
     const { host, region, appsDomains, meshAddress, backhaulPort, drainMs } = config
     const workerData: WorkerData = {
-      ...{ host, region, appsDomains, meshAddress, backhaulPort, drainMs, listenFd },
+      ...{ host, region, appsDomains, meshAddress, backhaulPort, drainMs, ...own },
     }
     const worker = new Worker(new URL('./edge-worker.ts', import.meta.url), {
       workerData,
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     })
     const member: Member = {
-      ...{ worker, revision: 0, pongAt: performance.now() },
+      ...{ worker, revision: 0, forgotten: 0, pongAt: performance.now() },
       listening: Promise.withResolvers<void>(),
       drained: Promise.withResolvers<void>(),
     }
@@ -110,8 +118,19 @@ export class EdgeWorkers {
       case 'metrics':
         this.#metrics.get(message.id)?.(message.snapshot)
         break
-      default:
-        this.#events.onMessage(message)
+      case 'log':
+        this.#events.onLog(message.line)
+        break
+      case 'load-changed':
+        this.#events.onLoadChanged()
+        break
+      case 'forgotten':
+        member.forgotten = message.turn
+        this.#events.onForgotten(Math.min(...this.#members.map(({ forgotten }) => forgotten)))
+        break
+      case 'released':
+        for (const other of this.#members)
+          if (other !== member) send(other, { t: 'wake', app: message.app })
     }
   }
 
@@ -123,9 +142,13 @@ export class EdgeWorkers {
   }
 }
 
+const send = ({ worker }: Member, message: ToWorker): void => worker.postMessage(message)
+
 interface Member {
   readonly worker: Worker
   revision: number
+  /** Turn up to which it has forgotten machines. */
+  forgotten: number
   pongAt: number
   readonly listening: PromiseWithResolvers<void>
   readonly drained: PromiseWithResolvers<void>

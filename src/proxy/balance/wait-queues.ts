@@ -186,7 +186,7 @@ export class WaitQueues {
   #arm(queue: Queue): void {
     if (queue.timer || queue.waiters.length === 0) return
     const stepMs = limits.QUEUE_STEP_MS * (0.5 + this.#options.random())
-    queue.timer = setTimeout(() => this.#onStep(queue), stepMs)
+    queue.timer = setTimeout(() => this.#onStep(queue), stepMs).unref()
   }
 }
 
