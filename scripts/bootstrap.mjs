@@ -11,6 +11,8 @@ import { delimiter, dirname, join } from 'node:path'
 const root = dirname(import.meta.dirname)
 const [task = '', ...args] = process.argv.slice(2)
 
+// What the pinned Node is linked to and a minimal system lacks.
+const LIBRARIES = { 'libatomic.so.1': 'libatomic1' }
 // Which command shows that a package is there, for each task.
 const BASE = {
   ip: 'iproute2',
@@ -56,7 +58,7 @@ function main() {
   if (!['x64', 'arm64'].includes(arch()))
     fail(`Fairway needs an x86_64 or aarch64 processor; this is ${arch()}.`)
   completePath()
-  installPackages(WANTED[task])
+  installPackages({ ...LIBRARIES, ...WANTED[task] })
   installLibraries()
   process.exit(runTask())
 }
@@ -98,7 +100,7 @@ function runTask() {
 }
 
 function installPackages(commands) {
-  const missing = Object.keys(commands).filter((name) => !hasCommand(name))
+  const missing = Object.keys(commands).filter((name) => !isThere(name))
   // The kernel's own WireGuard does as well.
   const needed = missing.filter(
     (name) => name !== 'wireguard-go' || !existsSync('/sys/module/wireguard'),
@@ -108,7 +110,7 @@ function installPackages(commands) {
   const line = `apt-get install --no-install-recommends ${packages.join(' ')}`
   if (!hasCommand('apt-get'))
     fail(
-      `These commands are missing: ${needed.join(', ')}. Install the packages that have them (on Debian: ${line}).`,
+      `These are missing: ${needed.join(', ')}. Install the packages that have them (on Debian: ${line}).`,
     )
   const sudo = userInfo().uid === 0 ? [] : ['sudo', '-n']
   if (sudo.length && spawnSync('sudo', ['-n', 'true']).status !== 0) {
@@ -189,6 +191,13 @@ function completePath() {
   process.env.PATH = [...have, ...wanted.filter((dir) => !have.includes(dir))]
     .filter(Boolean)
     .join(delimiter)
+}
+
+function isThere(name) {
+  if (!(name in LIBRARIES)) return hasCommand(name)
+  const triplet = arch() === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu'
+  const folders = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', `/usr/lib/${triplet}`]
+  return folders.some((dir) => existsSync(join(dir, name)))
 }
 
 function hasCommand(name) {
