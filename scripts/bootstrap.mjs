@@ -27,9 +27,9 @@ const BASE = {
   sysctl: 'procps',
   'wireguard-go': 'wireguard-go',
   newuidmap: 'uidmap',
+  curl: 'curl',
 }
 const TEST = {
-  curl: 'curl',
   dig: 'dnsutils',
   nginx: 'nginx-light',
   python3: 'python3',
