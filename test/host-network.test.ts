@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -249,6 +249,19 @@ function inside(): void {
     )
   })
 
+  test('a machine that is silent reaches nothing until it is attached again', async () => {
+    const place = `m-${two.id}`
+    assert.ok(await pings(place, PLACES.internet.v4))
+    await a.ask('silence', two.id)
+    assert.ok(
+      !(await pings(place, PLACES.internet.v4)) && !(await pings(place, PLACES.internet.v6)),
+    )
+    assert.ok(!(await pings(place, '169.254.0.1')))
+    await a.ask('attach', two)
+    assert.ok(await pings(place, PLACES.internet.v4))
+    assert.match(await dial('host-a', two.v4, 80), /local=\[::ffff:172.16.0.4\]:80/)
+  })
+
   test('an agent that is killed leaves everything in force, and its successor takes over', async () => {
     const flow = keepTalking(`m-${one.id}`, PLACES.internet.v4)
     await a.kill()
@@ -293,6 +306,16 @@ function inside(): void {
     await systemExec.run(['ip', 'netns', 'add', `m-${one.id}`])
     await a.ask('attach', one)
     assert.ok(await pings(`m-${one.id}`, PLACES.internet.v4), 'attached over a leftover')
+    await systemExec.run(['ip', 'netns', 'del', `m-${one.id}`])
+    await a.ask('attach', one)
+    assert.ok(await pings(`m-${one.id}`, PLACES.internet.v4), 'what has gone is made anew')
+    await a.ask('detach', one.id)
+    const made = await a.ask<{ netnsPath: string }>('namespace', one)
+    const { ino } = statSync(made.netnsPath)
+    assert.deepEqual([await a.ask('attach', one), statSync(made.netnsPath).ino], [made, ino])
+    assert.ok(await pings(`m-${one.id}`, PLACES.internet.v4), 'attached to its namespace')
+    assert.deepEqual(await a.ask('namespace', one), made)
+    assert.equal(statSync(made.netnsPath).ino, ino)
     await a.ask('attach', { ...one, v4: '172.16.0.6' })
     assert.ok(await pings(`m-${one.id}`, PLACES.internet.v4), 'attached with another address')
     assert.ok(

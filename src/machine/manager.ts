@@ -19,6 +19,7 @@ import { attachedMachine, prepareMachine } from './prepare.ts'
 import { processesOf } from './processes.ts'
 import { newRecord, readRecord, writeRecord } from './record.ts'
 import type { ExitListener, Runtime } from './runtime.ts'
+import { Standbys } from './standbys.ts'
 import { createSlots } from './start-slots.ts'
 import { prepareSystem } from './system.ts'
 import { inUserNamespace, parseIdMap } from './user.ts'
@@ -48,6 +49,8 @@ export interface MachineManagerDeps {
   readonly resolvers: readonly string[]
   /** Absolute path in the cgroup hierarchies; null: no limits. Removed by `removeCgroups`. */
   readonly cgroupRoot: string | null
+  /** Stopped machines that are kept ready to start; STANDBYS_MAX if not given. */
+  readonly standbysMax?: number
   /** For tests. */
   readonly runtime?: (onExit: ExitListener, signal: AbortSignal) => Promise<Runtime>
   readonly probe?: Probe
@@ -158,6 +161,8 @@ class Manager implements MachineManager {
       prepare: (machine, record) => prepareMachine(prepare, machine, record),
       attach: (machine) => deps.network.attach(attachedMachine(machine)),
       detach: (id) => deps.network.detach(id),
+      silence: async (id) => deps.network.silence?.(id),
+      standbys: new Standbys(deps.standbysMax),
       started: (machine) => this.#checks.start(machine),
       stopped: (id) => {
         this.#checks.stop(id)
@@ -266,7 +271,9 @@ class Manager implements MachineManager {
 
   async ps(machineId: string): Promise<unknown> {
     const sandbox = (await this.#runtime!.list()).get(machineId)
-    if (!sandbox?.pid) throw notFound(`machine ${machineId} does not run on ${this.#deps.host.id}`)
+    // A machine that stands by has a sandbox, and no process of its own.
+    if (!sandbox?.pid || !this.#workers.get(machineId)?.record.run)
+      throw notFound(`machine ${machineId} does not run on ${this.#deps.host.id}`)
     return processesOf(sandbox.pid)
   }
 

@@ -13,6 +13,11 @@ export interface MachineNetwork {
    * `attach` puts the rest in force, and starts when both are done.
    */
   namespace?(machine: AttachedMachine): Promise<{ readonly netnsPath: string }>
+  /**
+   * Optional: of a machine that is attached, takes the elements out of the firewall's sets, so that
+   * nothing leaves its namespace, and keeps the rest for the next `attach`.
+   */
+  silence?(id: string): Promise<void>
   /** Takes all of it away. Not an error when nothing is there. */
   detach(id: string): Promise<void>
   /** Ids of the machines that have a namespace, read from the kernel. */

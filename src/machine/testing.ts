@@ -105,6 +105,14 @@ export class FakeRuntime implements Runtime {
     this.sandboxes.delete(id)
   }
 
+  /** A sandbox ends before its program was started. */
+  wither(id: string): void {
+    if (this.sandboxes.get(id)?.state !== 'created') return
+    const exit = { code: 137, oomKilled: false, atMs: this.#clock.now() }
+    this.sandboxes.set(id, { state: 'stopped', pid: 0, exit })
+    this.onExit(id, exit)
+  }
+
   /** The program ends by itself. */
   exit(id: string, code: number): void {
     if (this.sandboxes.get(id)?.state !== 'running') return
@@ -116,14 +124,22 @@ export class FakeRuntime implements Runtime {
 
 export class FakeNetwork implements MachineNetwork {
   readonly attached = new Set<string>()
+  /** Those of `attached` that nothing may leave. */
+  readonly silent = new Set<string>()
 
   async attach({ id }: AttachedMachine) {
     this.attached.add(id)
+    this.silent.delete(id)
     return { netnsPath: `/run/netns/${id}` }
   }
 
   async detach(id: string): Promise<void> {
     this.attached.delete(id)
+    this.silent.delete(id)
+  }
+
+  async silence(id: string): Promise<void> {
+    if (this.attached.has(id)) this.silent.add(id)
   }
 
   async list(): Promise<string[]> {

@@ -5,6 +5,7 @@ import type { LogLine, MachineReport } from '../model/wire.ts'
 import type { Prepared } from './prepare.ts'
 import type { MachineRecord } from './record.ts'
 import type { Runtime } from './runtime.ts'
+import type { Standbys } from './standbys.ts'
 
 /** What a worker needs of its host; one for all workers. */
 export interface WorkerHost {
@@ -27,6 +28,10 @@ export interface WorkerHost {
   attach(machine: Machine): Promise<unknown>
   /** Takes the machine's network away. */
   detach(id: string): Promise<void>
+  /** Keeps a machine's network, but lets nothing out of it before the next `attach`. */
+  silence(id: string): Promise<void>
+  /** The places of machines that are ready to start. */
+  readonly standbys: Standbys
   /** Runs `task` when the host has room for one more start. */
   startSlot<T>(task: () => Promise<T>): Promise<T>
   /** The program runs: its checks begin. `stopped` ends them. */

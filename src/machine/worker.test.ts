@@ -6,6 +6,7 @@ import { FairwayError } from '../base/errors.ts'
 import type { Machine, MachineEvent } from '../model/resources.ts'
 import type { MachineReport } from '../model/wire.ts'
 import { type MachineRecord, newRecord } from './record.ts'
+import { Standbys } from './standbys.ts'
 import { FakeClock, FakeNetwork, FakeRuntime, fakeMachine, quiet } from './testing.ts'
 import { MachineWorker } from './worker.ts'
 import type { WorkerHost } from './worker-host.ts'
@@ -21,12 +22,18 @@ class World {
   /** Machines whose checks run. */
   readonly checked = new Set<string>()
   prepareError: Error | undefined
+  readonly #standbysMax: number
+  #standbys = new Standbys(0)
   #workers = new Map<string, MachineWorker>()
   #wanted = new Map<string, Machine>()
 
   /** The agent dies at the so-manieth next thing that it does to the world; -1: it lives. */
   fuse = -1
   #dead = false
+
+  constructor(standbysMax: number) {
+    this.#standbysMax = standbysMax
+  }
 
   #host(workers: Map<string, MachineWorker>): WorkerHost {
     /** What a dead agent does does not happen, and it never learns of it. */
@@ -40,7 +47,11 @@ class World {
       runtime: {
         list: () => runtime.list(),
         create: (spec) => alive(() => runtime.create(spec)),
-        start: (id) => alive(() => runtime.start(id)),
+        start: (id) =>
+          alive(() => {
+            assert.ok(network.attached.has(id) && !network.silent.has(id), 'network in force')
+            return runtime.start(id)
+          }),
         kill: (id, signal) => alive(() => runtime.kill(id, signal)),
         delete: (id) => alive(() => runtime.delete(id)),
       },
@@ -61,6 +72,8 @@ class World {
         }),
       attach: (machine) => alive(() => network.attach(machine as never)),
       detach: (id) => alive(() => network.detach(id)),
+      silence: (id) => alive(async () => network.silence(id)),
+      standbys: this.#standbys,
       startSlot: (task) => task(),
       started: ({ id }) => void this.checked.add(id),
       stopped: (id) => void this.checked.delete(id),
@@ -75,6 +88,7 @@ class World {
     this.fuse = -1
     const workers = new Map<string, MachineWorker>()
     this.#workers = workers
+    this.#standbys = new Standbys(this.#standbysMax)
     this.checked.clear()
     this.runtime.onExit = (id, exit) => workers.get(id)?.exited(exit) ?? false
     const sandboxes = await this.runtime.list()
@@ -148,8 +162,8 @@ class World {
   }
 }
 
-async function world(): Promise<World> {
-  const made = new World()
+async function world(standbysMax = 0): Promise<World> {
+  const made = new World(standbysMax)
   await made.boot()
   return made
 }
@@ -294,10 +308,71 @@ test('a sandbox that cannot be made fails after three attempts', async () => {
   await w.close()
 })
 
+test('a stopped machine stands by, and its next start is nothing but that', async () => {
+  const w = await world(1)
+  const m = fakeMachine()
+  await w.want(m)
+  await w.want({ ...m, generation: 2, desired: 'stopped' })
+  assert.deepEqual([w.last.state, w.runtime.sandboxes.get(m.id)?.state], ['stopped', 'created'])
+  assert.deepEqual([...w.network.silent], [m.id])
+  w.runtime.calls.length = 0
+  await w.want({ ...m, generation: 3 })
+  assert.deepEqual([w.last.state, w.last.generation], ['started', 3])
+  assert.deepEqual(w.runtime.calls, ['start a1'])
+  await w.close()
+})
+
+test('what stands by for another version, has died or is not to be is made anew', async () => {
+  const w = await world(1)
+  const m = fakeMachine()
+  await w.want(m)
+  let generation = 1
+  const startsBy = async (change: Partial<Machine>, between = () => {}) => {
+    await w.want({ ...m, generation: ++generation, desired: 'stopped' })
+    between()
+    await quiet()
+    w.runtime.calls.length = 0
+    await w.want({ ...m, ...change, generation: ++generation })
+    assert.equal(w.last.state, 'started')
+    return w.runtime.calls.join()
+  }
+  assert.match(await startsBy({ instanceId: 'other' }), /delete a1,create a1,start a1/)
+  assert.match(await startsBy({ secretsVersion: 2 }), /delete a1,create a1,start a1/)
+  // Its exit is heard of.
+  assert.equal(await startsBy({}, () => w.runtime.wither(m.id)), 'create a1,start a1')
+  // It is not, and the start finds out.
+  const gone = await startsBy({}, () => w.runtime.sandboxes.delete(m.id))
+  assert.equal(gone, 'start a1,delete a1,create a1,start a1')
+  await w.close()
+})
+
+test('a host keeps so many machines ready: those that stopped last', async () => {
+  const w = await world(2)
+  const machines = ['a1', 'a2', 'a3'].map((id) => fakeMachine({ id }))
+  await w.want(...machines)
+  for (const last of [1, 2, 3]) {
+    await w.want(
+      ...machines.map((m, i) =>
+        i < last ? { ...m, generation: 2, desired: 'stopped' as const } : m,
+      ),
+    )
+  }
+  assert.deepEqual([...w.runtime.sandboxes.keys()].sort(), ['a2', 'a3'])
+  assert.deepEqual([...w.network.attached].sort(), ['a2', 'a3'])
+  await w.reboot()
+  assert.deepEqual(
+    [...w.runtime.sandboxes.values()].map(({ state }) => state),
+    ['created', 'created'],
+  )
+  await w.want()
+  assert.equal(w.runtime.sandboxes.size + w.network.attached.size, 0)
+  await w.close()
+})
+
 type Act =
   | { kind: 'want'; desired: Machine['desired']; how: number }
   | { kind: 'fuse'; after: number }
-  | { kind: 'exit' | 'reboot' | 'time' | 'vanish' | 'hang' }
+  | { kind: 'exit' | 'wither' | 'reboot' | 'time' | 'vanish' | 'hang' }
 
 const act: fc.Arbitrary<Act> = fc.oneof(
   fc.record({
@@ -306,7 +381,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     how: fc.nat(3),
   }),
   fc.record({ kind: fc.constant('fuse' as const), after: fc.nat(7) }),
-  fc.record({ kind: fc.constantFrom('exit', 'reboot', 'time', 'vanish', 'hang') }),
+  fc.record({ kind: fc.constantFrom('exit', 'wither', 'reboot', 'time', 'vanish', 'hang') }),
 )
 
 async function perform(w: World, a: Act, m: Machine): Promise<Machine> {
@@ -323,6 +398,9 @@ async function perform(w: World, a: Act, m: Machine): Promise<Machine> {
       break
     case 'exit':
       w.runtime.exit(m.id, 1)
+      break
+    case 'wither':
+      w.runtime.wither(m.id)
       break
     case 'reboot':
       await w.reboot()
@@ -343,8 +421,8 @@ async function perform(w: World, a: Act, m: Machine): Promise<Machine> {
 
 test('whatever happens in whatever order, it ends as it was last asked to', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(act, { maxLength: 14 }), async (acts) => {
-      const w = await world()
+    fc.asyncProperty(fc.array(act, { maxLength: 14 }), fc.nat(1), async (acts, standbysMax) => {
+      const w = await world(standbysMax)
       let m = fakeMachine({}, { restart: { policy: 'always' } })
       await w.want(m)
       for (const a of acts) m = await perform(w, a, m)
@@ -355,7 +433,11 @@ test('whatever happens in whatever order, it ends as it was last asked to', asyn
       const running = w.runtime.sandboxes.get(m.id)?.state === 'running'
       assert.equal(running, m.desired === 'started')
       assert.equal(w.checked.has(m.id), running)
-      if (m.desired !== 'started') assert.equal(w.network.attached.size, 0)
+      const isDown = m.desired !== 'started'
+      const standsBy = isDown && w.runtime.sandboxes.get(m.id)?.state === 'created'
+      assert.ok(standbysMax > 0 || !standsBy)
+      assert.equal(w.network.attached.size, isDown && !standsBy ? 0 : 1)
+      assert.equal(w.network.silent.size, standsBy ? 1 : 0, 'nothing leaves a machine that is down')
       await w.want({ ...m, desired: 'destroyed', action: null, generation: m.generation + 1 })
       await w.advance(10_000)
       await w.advance(10_000)

@@ -5,9 +5,10 @@ import type { LogLine } from '../model/wire.ts'
 import { exitedEvent, machineEvent } from './events.ts'
 import { exitLines } from './lines.ts'
 import { nextStep, type Step } from './plan.ts'
-import { type MachineRecord, withEvents } from './record.ts'
+import { type MachineRecord, type MachineRun, withEvents } from './record.ts'
 import { planRestart, restartPolicy } from './restart.ts'
 import type { Sandbox, SandboxExit } from './runtime.ts'
+import { Standby } from './standby.ts'
 import { Wake } from './wake.ts'
 import type { WorkerHost } from './worker-host.ts'
 
@@ -34,6 +35,7 @@ export class MachineWorker {
   readonly id: string
   readonly #host: WorkerHost
   readonly #wake: Wake
+  readonly #standby: Standby
   #record: MachineRecord
   /** Undefined until the whole desired state has been told once: then the machine is left alone. */
   #target: Machine | null | undefined
@@ -53,6 +55,7 @@ export class MachineWorker {
     this.#host = host
     this.#record = record
     this.#wake = new Wake(host.clock)
+    this.#standby = new Standby(host, this.id, () => this.#wake.now())
   }
 
   get record(): MachineRecord {
@@ -72,7 +75,8 @@ export class MachineWorker {
   }
 
   exited(exit: SandboxExit): boolean {
-    if (this.#record.run && !this.#exit) {
+    if (!this.#record.run) this.#standby.end()
+    else if (!this.#exit) {
       this.#exit = exit
       this.#wake.now()
     }
@@ -106,11 +110,13 @@ export class MachineWorker {
 
   /** Takes over what runs, or notes what ended, while no agent was here. */
   async #adopt({ sandbox, attached }: FoundMachine): Promise<void> {
-    const { run, retry } = this.#record
+    const { run, retry, state, machine } = this.#record
     this.#attached = attached
     if (!run) {
       if (sandbox) await this.#host.runtime.delete(this.id)
       if (!retry) await this.#detach()
+      // It stood by, and does so again.
+      if (sandbox?.state === 'created' && state === 'stopped') this.#standby.want(machine)
     } else if (sandbox?.state === 'running') {
       await this.#adoptRunning()
     } else if (sandbox?.exit) {
@@ -214,7 +220,7 @@ export class MachineWorker {
   async #perform(step: Exclude<Step, { do: 'forget' }>): Promise<void> {
     switch (step.do) {
       case 'idle':
-        return this.#wake.wait()
+        return this.#idle()
       case 'wait':
         return this.#wake.sleep(step.untilMs - this.#host.clock.now())
       case 'stop':
@@ -231,6 +237,19 @@ export class MachineWorker {
     }
   }
 
+  async #idle(): Promise<void> {
+    if (this.#standby.state === 'over') {
+      await this.#standby.drop()
+      return this.#detach()
+    }
+    const isDue = this.#standby.state === 'wanted' && this.#target !== undefined && !this.#closed
+    if (isDue) {
+      this.#attached = true
+      if (await this.#standby.make(this.#record, (change) => this.#save(change))) return
+    }
+    await this.#wake.wait()
+  }
+
   async #save(change: Partial<MachineRecord>, ...events: MachineEvent[]): Promise<void> {
     this.#record = withEvents({ ...this.#record, ...change }, events)
     await this.#host.save(this.#record)
@@ -244,10 +263,17 @@ export class MachineWorker {
       ...fresh,
     )
     this.report()
-    if (state !== 'started') await this.#detach()
+    if (state !== 'started') await this.#release()
   }
 
-  /** What is down keeps nothing of the host, and its next start finds clean ground. */
+  /** What is down and does not stand by keeps nothing of the host. */
+  async #release(): Promise<void> {
+    const { state, machine } = this.#record
+    if (state === 'stopped' && this.#standby.want(machine)) return
+    await this.#standby.drop()
+    await this.#detach()
+  }
+
   async #detach(): Promise<void> {
     if (!this.#attached) return
     await this.#host.detach(this.id)
@@ -269,11 +295,16 @@ export class MachineWorker {
     const restarts = pending ? 0 : this.#record.restarts
     const events = this.#newInstance(machine)
     const again = !pending || this.#record.stoppedFor === machine.generation
-    await this.#save({ machine, state: again ? 'restarting' : 'starting', restarts }, ...events)
-    this.report()
+    const state = again ? 'restarting' : 'starting'
+    const stoodBy = this.#standby.take(machine)
+    const run = stoodBy ? newRun(machine) : null
+    await this.#save({ machine, state, restarts, run }, ...events)
+    // A start that takes no time needs no news before its end.
+    if (!stoodBy) this.report()
     try {
       const beganMs = clock.now()
-      await this.#host.startSlot(() => this.#launch(machine))
+      if (!stoodBy || !(await this.#startStandby(machine)))
+        await this.#host.startSlot(() => this.#launch(machine))
       const nowMs = clock.now()
       this.#startFailures = 0
       await this.#save(
@@ -294,15 +325,32 @@ export class MachineWorker {
     }
   }
 
+  /** False when it cannot be used; nothing is left of it then. */
+  async #startStandby(machine: Machine): Promise<boolean> {
+    const { runtime, log } = this.#host
+    try {
+      await this.#host.attach(machine)
+      await runtime.start(this.id)
+      return true
+    } catch (error) {
+      log.warn({ machine: this.id, error: messageOf(error) }, 'what stood by does not start')
+      await runtime.delete(this.id)
+      this.#exit = null
+      await this.#save({ run: null })
+      this.report()
+      return false
+    }
+  }
+
   async #launch(machine: Machine): Promise<void> {
     const { runtime, log } = this.#host
     const beganMs = performance.now()
+    await this.#standby.drop()
     this.#attached = true
     const { record, inForce } = await this.#host.prepare(machine, this.#record)
     const preparedMs = performance.now()
     this.#record = record
-    const run = { instanceId: machine.instanceId, startedAtMs: null, stopRequested: false }
-    await this.#save({ run })
+    await this.#save({ run: newRun(machine) })
     await runtime.create({ id: this.id, folder: this.#host.folder(this.id) })
     const createdMs = performance.now()
     await inForce
@@ -339,6 +387,8 @@ export class MachineWorker {
     const failed = machineEvent(nowMs, 'start', 'failed', 'flyd', { error: message })
     await this.#save({ run: null, ...change }, ...(final ? [failed] : []))
     this.report()
+    // The next attempt finds clean ground.
+    await this.#detach()
   }
 
   async #stop(step: Extract<Step, { do: 'stop' }>): Promise<void> {
@@ -409,12 +459,13 @@ export class MachineWorker {
     this.#exit = null
     this.report()
     await runtime.delete(this.id)
-    if (this.#record.state === 'stopped') await this.#detach()
+    if (this.#record.state === 'stopped') await this.#release()
   }
 
   async #destroy(): Promise<void> {
     const { runtime, clock } = this.#host
     this.#host.stopped(this.id)
+    await this.#standby.drop()
     await runtime.delete(this.id) // A sandbox that no record speaks of.
     await this.#host.detach(this.id)
     const target = this.#target
@@ -436,6 +487,10 @@ export class MachineWorker {
     this.#host.line({ app: this.app, machine: this.id, level, message })
   }
 }
+
+const newRun = ({ instanceId }: Machine): MachineRun => ({
+  ...{ instanceId, startedAtMs: null, stopRequested: false },
+})
 
 const STOPPING_STATE = {
   stop: 'stopping',

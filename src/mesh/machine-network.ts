@@ -1,3 +1,5 @@
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseIp } from '../base/ip.ts'
 import { CommandError, type Exec } from '../kernel/exec.ts'
 import {
@@ -54,8 +56,20 @@ const INSIDE = [
   'exec ip -batch -',
 ].join(' && ')
 
+/** The devices of the calling process's own namespace that know IPv6. */
+const DEVICES = '/proc/self/net/dev_snmp6'
+
+/** What this process has put in force for a machine, and the namespace it did so in. */
+interface Known {
+  readonly addresses: MachineAddresses
+  readonly inode: number
+}
+
 class VethMachineNetwork implements MachineNetwork {
   readonly #deps: MachineNetworkDeps
+  readonly #known = new Map<string, Known>()
+  /** Inodes of namespaces that were made and have nothing in them, by machine. */
+  readonly #empty = new Map<string, number>()
   /** The last operation on each machine: attaching and detaching must not overlap. */
   readonly #tails = new Map<string, Promise<unknown>>()
 
@@ -65,6 +79,26 @@ class VethMachineNetwork implements MachineNetwork {
 
   attach(machine: AttachedMachine): Promise<{ netnsPath: string }> {
     return this.#serial(machine.id, () => this.#attach(machine))
+  }
+
+  namespace(machine: AttachedMachine): Promise<{ netnsPath: string }> {
+    const { id } = machine
+    return this.#serial(id, async () => {
+      const netns = netnsOf(id)
+      const path = netnsPath(netns)
+      // What is there may have to be replaced before anybody stands on it.
+      if (existsSync(path) || existsSync(join(DEVICES, deviceOf(id)))) return this.#attach(machine)
+      await ipBatch(this.#deps.exec, [`netns add ${netns}`])
+      this.#empty.set(id, statSync(path).ino)
+      return { netnsPath: path }
+    })
+  }
+
+  silence(id: string): Promise<void> {
+    return this.#serial(id, async () => {
+      const known = this.#known.get(id)
+      if (known) await this.#deps.nft.transact(removeElements(known.addresses))
+    })
   }
 
   detach(id: string): Promise<void> {
@@ -80,17 +114,39 @@ class VethMachineNetwork implements MachineNetwork {
     const { exec, nft } = this.#deps
     const addresses = addressesOf(machine)
     const netns = netnsOf(machine.id)
+    const path = netnsPath(netns)
     const inForce = nft.transact(addElements(addresses))
     inForce.catch(() => {}) // Awaited below, also when the rest fails first.
-    try {
-      await ipBatch(exec, [`netns add ${netns}`, ...outside(netns, addresses)])
-      await this.#configureInside(netns, addresses)
-    } catch (error) {
-      if (!isPresent(error)) throw error
-      await this.#repair(machine.id, addresses)
+    if (!this.#isInForce(machine.id, addresses)) {
+      const empty = this.#empty.get(machine.id)
+      this.#known.delete(machine.id)
+      this.#empty.delete(machine.id)
+      const lines = empty === undefined ? [`netns add ${netns}`] : []
+      try {
+        await ipBatch(exec, [...lines, ...outside(netns, addresses)])
+        await this.#configureInside(netns, addresses)
+      } catch (error) {
+        if (!isPresent(error)) throw error
+        await this.#repair(machine.id, addresses)
+      }
+      const inode = statSync(path).ino
+      if (empty !== undefined && inode !== empty)
+        throw new Error(`the namespace of machine ${machine.id} was replaced while it was attached`)
+      this.#known.set(machine.id, { addresses, inode })
     }
     await inForce
-    return { netnsPath: netnsPath(netns) }
+    return { netnsPath: path }
+  }
+
+  /**
+   * Whether all but the firewall's elements is as this process has left it: the same namespace, and
+   * the veth, whose two ends go together. Nobody else changes what is in there.
+   */
+  #isInForce(id: string, addresses: MachineAddresses): boolean {
+    const known = this.#known.get(id)
+    if (JSON.stringify(known?.addresses) !== JSON.stringify(addresses)) return false
+    const found = statSync(netnsPath(netnsOf(id)), { throwIfNoEntry: false })
+    return found?.ino === known?.inode && existsSync(join(DEVICES, addresses.device))
   }
 
   /** Something of it was there already: keeps what is right, since a machine may be running in it. */
@@ -125,6 +181,8 @@ class VethMachineNetwork implements MachineNetwork {
 
   async #detach(id: string): Promise<void> {
     const device = deviceOf(id)
+    this.#known.delete(id)
+    this.#empty.delete(id)
     const observed = await this.#observe(id)
     // The link goes first: without it nothing can use what is left.
     await this.#remove(`link del dev ${device}`)

@@ -18,6 +18,8 @@ const operations: Record<string, (argument: never) => unknown> = {
   start: () => network.start(),
   hosts: (hosts) => network.applyHosts(hosts),
   attach: (machine) => machines.attach(machine),
+  namespace: (machine) => machines.namespace!(machine),
+  silence: (id) => machines.silence!(id),
   detach: (id) => machines.detach(id),
   list: () => machines.list(),
   listen: ({ port, count }) => openTransparentListeners(port, count).length,
