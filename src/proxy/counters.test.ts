@@ -8,6 +8,8 @@ test('metrics are the sum of the workers', () => {
   const [a, b] = [new Counters(), new Counters()]
   a.requests[2]! += 3
   b.requests[2]! += 4
+  a.requests[6]! += 1
+  b.requests[9]! += 1
   a.error('PC01')
   b.error('PC01')
   b.limit('head_bytes')
@@ -16,6 +18,7 @@ test('metrics are the sum of the workers', () => {
   for (const sample of [
     '# TYPE fairway_edge_requests_total counter',
     'fairway_edge_requests_total{status="2xx"} 7',
+    'fairway_edge_requests_total{status="other"} 2',
     'fairway_edge_errors_total{code="PC01"} 2',
     'fairway_edge_limit_hits_total{limit="head_bytes"} 1',
     '# TYPE fairway_edge_connections_open gauge',

@@ -2,8 +2,8 @@ import type { LimitName } from './limits.ts'
 
 /** What one worker has counted since it began; plain numbers, so that a request costs a few adds. */
 export class Counters {
-  /** By first digit of the status sent to a client. */
-  readonly requests = [0, 0, 0, 0, 0, 0]
+  /** By first digit of the status sent to a client; an app may say anything up to 999. */
+  readonly requests = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
   connectionsAccepted = 0
   connectionsOpen = 0
   /** Connections to ports that nothing listens on. */
@@ -80,7 +80,11 @@ export function renderMetrics(snapshots: readonly CounterSnapshot[]): string {
   family(
     'requests_total',
     'counter',
-    sum((s) => s.requests.map((n, i) => [`{status="${i}xx"}`, n] as const).slice(1)),
+    sum((s) =>
+      s.requests
+        .map((n, i) => [i < 6 ? `{status="${i}xx"}` : '{status="other"}', n] as const)
+        .slice(1),
+    ),
   )
   for (const name of Object.keys(snapshots[0]?.totals ?? {}))
     family(

@@ -56,6 +56,8 @@ describe('heads that are refused', () => {
     ['a Host with a bad port', get('Host: a:8x'), 400],
     ['a Host with an open bracket', get('Host: [::1'), 400],
     ['a target unlike the Host', 'GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+    ['a target with a bad host in HTTP/1.0', 'GET http://a<b/ HTTP/1.0\r\n\r\n', 400],
+    ['a target with a bad port', 'GET http://a:8x/ HTTP/1.0\r\n\r\n', 400],
     ['a target with user info', 'GET http://a@b/ HTTP/1.1\r\nHost: b\r\n\r\n', 400],
     ['a target of another scheme', 'GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a relative target', 'GET x HTTP/1.1\r\nHost: a\r\n\r\n', 400],
@@ -135,6 +137,19 @@ describe('heads that go on', () => {
     assert.equal(head.forward, 'GET /x HTTP/1.1\r\n')
     assert.deepEqual([head.close, head.minor], [true, 0])
     assert.equal(scan('GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n').head.close, false)
+  })
+
+  test('HTTP/1.0 may name its host in the target alone, and the app hears of it', () => {
+    const { head, fault } = scan('GET http://A.test:80/x HTTP/1.0\r\nX: y\r\n\r\n')
+    assert.equal(fault, null)
+    assert.equal(head.host, 'A.test:80')
+    assert.equal(head.forward, 'GET /x HTTP/1.1\r\nHost: A.test:80\r\nX: y\r\n')
+  })
+
+  test('a name that an app may take for one that frames or routes goes', () => {
+    const { head } = scan(get('Host: a', 'Transfer_Encoding: chunked', 'content_length: 5'))
+    assert.equal(head.forward, 'GET / HTTP/1.1\r\nHost: a\r\n')
+    assert.equal(head.length, -1)
   })
 
   test('OPTIONS *', () => {

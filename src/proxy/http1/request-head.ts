@@ -208,7 +208,7 @@ export class RequestHead {
       if (!scheme) return FAULTS.targetForm
       const rest = target.slice(scheme[0].length)
       const authority = /^[^/?]*/.exec(rest)![0]
-      if (authority === '' || authority.includes('@')) return FAULTS.targetForm
+      if (!validHost(authority, 0, authority.length)) return FAULTS.targetForm
       const path = rest.slice(authority.length)
       this.target = path.startsWith('/') ? path : `/${path}`
       this.host = authority
@@ -232,14 +232,21 @@ export class RequestHead {
       if (id !== 0) {
         const bad = this.#known(id, at, next)
         if (bad) return bad
-      } else if (!this.#trusted && NAMES.aliasOf(text, at, SPAN.nameEnd) >= ID.forwardedFor) {
+      } else if (!this.#trusted && NAMES.aliasOf(text, at, SPAN.nameEnd) !== 0) {
         this.#drop(at, next)
       }
       at = next
     }
     if (targetHost === '') return null
-    if (this.host === '' && this.minor === 0) this.host = targetHost
+    if (this.host === '' && this.minor === 0) this.#addHost(targetHost)
     return targetHost.toLowerCase() === this.host.toLowerCase() ? null : FAULTS.authority
+  }
+
+  /** The target that goes on no longer says it. */
+  #addHost(host: string): void {
+    const fields = this.forward.indexOf('\r\n') + 2
+    this.forward = `${this.forward.slice(0, fields)}Host: ${host}\r\n${this.forward.slice(fields)}`
+    this.host = host
   }
 
   #drop(at: number, next: number): void {

@@ -62,3 +62,22 @@ test('which responses have no body', () => {
   )
   assert.equal(isBodiless(200, false), false)
 })
+
+test('what has no body says nothing of a length, whatever the app says', () => {
+  for (const [status, fields] of [
+    ['204 No Content', 'Content-Length: 5\r\nX: y\r\n'],
+    ['204 No Content', 'X: y\r\nTransfer-Encoding: chunked\r\n'],
+    ['103 Early Hints', 'Content-Length: 5\r\nX: y\r\n'],
+    ['101 Switching Protocols', 'Transfer-Encoding: chunked\r\nX: y\r\n'],
+  ]) {
+    const { head, bad } = scan(`HTTP/1.1 ${status}\r\n${fields}\r\n`)
+    assert.equal(bad, null)
+    assert.equal(head.fields, 'X: y\r\n', status)
+    assert.deepEqual([head.length, head.chunked], [-1, false])
+  }
+  // A 304 says what a 200 would have.
+  assert.equal(
+    scan('HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n').head.fields,
+    'Content-Length: 5\r\n',
+  )
+})

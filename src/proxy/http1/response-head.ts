@@ -174,6 +174,8 @@ export class ResponseHead {
     if (this.chunked && this.length >= 0) return 'Content-Length and Transfer-Encoding together'
     if (this.chunked && this.minor === 0) return 'Transfer-Encoding in an HTTP/1.0 response'
     if (this.minor === 0 && !this.#keepAlive) this.close = true
+    if ((this.#lengthSeen || this.chunked) && (this.status < 200 || this.status === 204))
+      this.#unframe()
     const nominated = this.#nominated
     if (!nominated) return null
     if (nominated.has('content-length') || nominated.has('transfer-encoding'))
@@ -181,9 +183,17 @@ export class ResponseHead {
     this.fields = withoutFields(this.fields, nominated)
     return null
   }
+
+  /** RFC 9112 6.1, 9110 8.6: whoever believed these fields would take the next response for a body. */
+  #unframe(): void {
+    this.fields = withoutFields(this.fields, FRAMING)
+    this.length = -1
+    this.chunked = false
+  }
 }
 
 const OK = '200 OK\r\n'
+const FRAMING = new Set(['content-length', 'transfer-encoding'])
 const SPAN = newFieldSpan()
 
 /** No body, whatever the fields say (RFC 9112 6.3). */
