@@ -49,8 +49,10 @@ export const POOL_IDLE_MAX = 512
 export const BACKHAUL_WATCH_MS = 1_000
 /** Between edges: less than CLIENT_IDLE_MS, after which the other end closes. */
 export const BACKHAUL_POOL_IDLE_MS = 55_000
-/** A refused or dead peer is asked again after this long. */
+/** A machine or host that could not be reached is the last to be chosen for so long. */
 export const SUSPECT_MS = 2_000
+/** Not chosen at all: those who have nobody else try at this pace. */
+export const DOWN_MS = 50
 
 /** Its host refused a machine because it is full: until the view says so, or this is over. */
 export const FULL_MS = 50

@@ -28,13 +28,21 @@ export interface Lease {
   readonly candidate: Candidate
   /** The host to reach it through; null when it runs on this one. */
   readonly via: HostRoute | null
+  /** It could not be reached a moment ago, and was chosen for want of another. */
+  readonly isDoubtful: boolean
   /** Gives the slot back. More than once is harmless. */
   release(): void
-  /** The machine or its host could not be reached: others are preferred for a while. */
-  suspect(): void
-  /** Its host says that it is at its hard limit: others are chosen for a moment. */
-  full(): void
+  /** What the next claims should know. */
+  failed(how: ClaimFailure): void
 }
+
+export type ClaimFailure =
+  /** Its host says that it is at its hard limit: not chosen for a moment. */
+  | 'full'
+  /** Nothing listens: not chosen for a moment, and for a while only when there is no other. */
+  | 'unreached'
+  /** The host could not be reached: for a while its machines are chosen when there is no other. */
+  | 'host-unreached'
 
 export interface Refusal {
   readonly refused: RefusalReason
@@ -47,6 +55,8 @@ export type RefusalReason =
   | 'unavailable'
   /** None can serve now, but one of them is about to: worth a short wait. */
   | 'starting'
+  /** The one that could serve could not be reached a moment ago. */
+  | 'down'
   /** All that could serve are at their hard limit: worth waiting for. */
   | 'hard-limit'
   // What a host answers about one machine of its own.

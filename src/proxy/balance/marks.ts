@@ -13,6 +13,10 @@ export class Marks {
     this.#now = now
   }
 
+  get isEmpty(): boolean {
+    return this.#until.size === 0
+  }
+
   has(name: string): boolean {
     if (this.#until.size === 0) return false
     const until = this.#until.get(name)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { EdgeView, PortRoute } from '../../view/edge-view.ts'
-import { FULL_MS, SUSPECT_MS } from '../limits.ts'
+import { DOWN_MS, FULL_MS, SUSPECT_MS } from '../limits.ts'
 import { type TestMachine, type TestService, testView } from '../testing.ts'
 import { type Balancer, isRefusal, type Lease } from './balancer.ts'
 import { bucketOf } from './loads.ts'
@@ -119,10 +119,25 @@ describe('who is chosen', () => {
   test('one that failed is asked last for a while', () => {
     const { balancer, route, clock } = setUp([near, far])
     const lease = claim(balancer, route) as Lease
-    lease.suspect()
+    lease.failed('unreached')
     assert.equal(idOf(claim(balancer, route)), 'far')
+    assert.equal(idOf(claim(balancer, route, ['far'])), 'down')
+    clock.now += DOWN_MS
+    assert.equal(idOf(claim(balancer, route)), 'far')
+    const again = claim(balancer, route, ['far']) as Lease
+    assert.deepEqual([idOf(again), again.isDoubtful], ['near', true])
     clock.now += SUSPECT_MS
     assert.equal(idOf(claim(balancer, route)), 'near')
+  })
+
+  test('all machines of a host that cannot be reached are asked last for a while', () => {
+    const there = [machine('a', 'iad2'), machine('b', 'iad2')]
+    const { balancer, route, clock } = setUp([...there, machine('far', 'lhr1')])
+    ;(claim(balancer, route) as Lease).failed('host-unreached')
+    assert.equal(idOf(claim(balancer, route)), 'far')
+    assert.match(idOf(claim(balancer, route, ['far'])), /a|b/)
+    clock.now += SUSPECT_MS
+    assert.match(idOf(claim(balancer, route)), /a|b/)
   })
 })
 
@@ -170,7 +185,7 @@ describe('machines of other hosts that are full', () => {
   test('are left out for a moment when their host says so', () => {
     const { balancer, route, clock } = setUp([machine('near', 'iad2'), machine('far', 'lhr1')])
     const lease = claim(balancer, route) as Lease
-    lease.full()
+    lease.failed('full')
     assert.equal(idOf(claim(balancer, route)), 'far')
     clock.now += FULL_MS
     assert.equal(idOf(claim(balancer, route)), 'near')

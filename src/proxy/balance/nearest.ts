@@ -1,8 +1,15 @@
 import type { EndpointService } from '../../model/resources.ts'
 import type { Candidate, EdgeView, HostRoute, PortRoute } from '../../view/edge-view.ts'
 import type { Counters } from '../counters.ts'
-import { FULL_MS, SUSPECT_MS } from '../limits.ts'
-import type { Balancer, ClaimOptions, Lease, Refusal, RefusalReason } from './balancer.ts'
+import { DOWN_MS, FULL_MS, SUSPECT_MS } from '../limits.ts'
+import type {
+  Balancer,
+  ClaimFailure,
+  ClaimOptions,
+  Lease,
+  Refusal,
+  RefusalReason,
+} from './balancer.ts'
 import { type LoadBucket, LoadTable } from './loads.ts'
 import { Marks } from './marks.ts'
 
@@ -26,7 +33,7 @@ export interface NearestOptions {
 const REFUSALS = Object.fromEntries(
   (
     [
-      ...['none', 'unavailable', 'starting', 'hard-limit'],
+      ...['none', 'unavailable', 'down', 'starting', 'hard-limit'],
       ...['not-here', 'not-started', 'cordoned', 'unhealthy'],
     ] as RefusalReason[]
   ).map((refused) => [refused, { refused }]),
@@ -78,6 +85,7 @@ class Nearest {
     this.#pool = {
       ...{ loads, onRelease },
       suspects: new Marks(SUSPECT_MS, now),
+      down: new Marks(DOWN_MS, now),
       full: new Marks(FULL_MS, now),
     }
   }
@@ -106,6 +114,7 @@ class Nearest {
 
   #pick(route: PortRoute, { exclude, probe }: ClaimOptions): Refusal | null {
     const { host, view, random } = this.#options
+    const { down } = this.#pool
     let best: Candidate | null = null
     let bestVia: HostRoute | null = null
     let bestScore = Infinity
@@ -120,6 +129,10 @@ class Nearest {
       }
       const via = endpoint.host === host ? null : view.host(endpoint.host)
       if (via === undefined) continue
+      if (down.has(endpoint.machine)) {
+        refused = rather(refused, 'down')
+        continue
+      }
       const bucket = this.#bucket(candidate, via === null)
       if (bucket === 2) refused = 'hard-limit'
       if (bucket === 2 && (!probe || via === null)) continue
@@ -150,18 +163,24 @@ class Nearest {
     const score =
       distance * DISTANCE_STEP + (bucket & 1) * BUCKET_STEP + (via === null ? 0 : HOST_STEP)
     if (bucket === 2) return PROBE + score
-    const last = (via !== null && !via.live) || this.#pool.suspects.has(endpoint.machine)
+    const last = (via !== null && !via.live) || this.#isSuspect(endpoint)
     return last ? LAST + score : score
+  }
+
+  #isSuspect({ machine, host }: Candidate['endpoint']): boolean {
+    const { suspects } = this.#pool
+    return !suspects.isEmpty && (suspects.has(machine) || suspects.has(host))
   }
 
   #claim(candidate: Candidate, via: HostRoute | null): Lease | null {
     // Load of a machine elsewhere is its own host's to count (L2).
-    if (via !== null) return new ClaimedSlot(this.#pool, candidate, via, -1)
+    const doubtful = this.#isSuspect(candidate.endpoint)
+    if (via !== null) return new ClaimedSlot(this.#pool, candidate, via, -1, doubtful)
     const { loads } = this.#pool
     const slot = loads.slotOf(candidate.endpoint.machine, candidate.service)
     if (slot < 0) this.#options.counters?.limit('load_slots')
     if (!loads.claim(slot, serviceOf(candidate).concurrency)) return null
-    return new ClaimedSlot(this.#pool, candidate, null, slot)
+    return new ClaimedSlot(this.#pool, candidate, null, slot, doubtful)
   }
 }
 
@@ -170,16 +189,17 @@ const serviceOf = ({ endpoint, service }: Candidate): EndpointService => endpoin
 const isServing = ({ endpoint, service }: Candidate): boolean =>
   endpoint.state === 'started' && !endpoint.cordoned && !!endpoint.services[service]?.healthy
 
-/** Of two reasons the one that it is worth to wait for. */
-function rather(a: RefusalReason, b: 'starting' | 'unavailable'): RefusalReason {
-  if (a === 'hard-limit' || a === 'starting') return a
-  return b
-}
+/** Of two reasons the one that is better to wait for. */
+const WORTH: readonly RefusalReason[] = ['none', 'unavailable', 'down', 'starting', 'hard-limit']
+const rather = (a: RefusalReason, b: RefusalReason): RefusalReason =>
+  WORTH.indexOf(a) >= WORTH.indexOf(b) ? a : b
 
 /** What the leases of one balancer share. */
 interface Pool {
   readonly loads: LoadTable
+  /** Machines and hosts. */
   readonly suspects: Marks
+  readonly down: Marks
   readonly full: Marks
   readonly onRelease: (app: string, wasFull: boolean) => void
 }
@@ -187,13 +207,21 @@ interface Pool {
 class ClaimedSlot implements Lease {
   readonly candidate: Candidate
   readonly via: HostRoute | null
+  readonly isDoubtful: boolean
   readonly #pool: Pool
   readonly #slot: number
   #held = true
 
-  constructor(pool: Pool, candidate: Candidate, via: HostRoute | null, slot: number) {
+  constructor(
+    pool: Pool,
+    candidate: Candidate,
+    via: HostRoute | null,
+    slot: number,
+    isDoubtful: boolean,
+  ) {
     this.candidate = candidate
     this.via = via
+    this.isDoubtful = isDoubtful
     this.#pool = pool
     this.#slot = slot
   }
@@ -206,11 +234,14 @@ class ClaimedSlot implements Lease {
     onRelease(this.candidate.endpoint.app, wasFull)
   }
 
-  suspect(): void {
-    this.#pool.suspects.add(this.candidate.endpoint.machine)
-  }
-
-  full(): void {
-    this.#pool.full.add(this.candidate.endpoint.machine)
+  failed(how: ClaimFailure): void {
+    const { machine, host } = this.candidate.endpoint
+    const { suspects, down, full } = this.#pool
+    if (how === 'full') full.add(machine)
+    else if (how === 'host-unreached') suspects.add(host)
+    else {
+      suspects.add(machine)
+      down.add(machine)
+    }
   }
 }

@@ -36,7 +36,7 @@ export function waitMs(refused: RefusalReason, last: WaitReason | null): number 
   if (refused === 'hard-limit' || (refused === 'none' && last === 'full')) return limits.QUEUE_MS
   if (refused === 'starting') return limits.START_WAIT_MS
   // It may be restarting, and the view does not know yet.
-  return last === 'unreached' ? limits.RECONNECT_WAIT_MS : 0
+  return refused === 'down' || last === 'unreached' ? limits.RECONNECT_WAIT_MS : 0
 }
 
 /** What became of the last attempt: its host said that it is full, or nothing reached the app. */

@@ -264,7 +264,7 @@ export class Exchange implements UpstreamUser, Waiter {
       return this.#waiting ? 'waits' : 'served'
     }
     // Whoever could not be reached a moment ago is asked with care.
-    const unsure = claimed.via !== null || this.#lastFailure !== null
+    const unsure = claimed.via !== null || claimed.isDoubtful
     this.#send(claimed)
     return unsure ? 'sent' : 'served'
   }
@@ -311,11 +311,12 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#excluded ??= new Set()
     this.#excluded.add(machine)
     if (failure.code === AT_LIMIT) {
-      lease.full()
+      lease.failed('full')
       this.#full ??= []
       this.#full.push(machine)
-    } else if (failure.stage !== 'refused' || !isHostRefusal(failure.code)) {
-      lease.suspect()
+    } else if (!isHostRefusal(failure.code)) {
+      if (failure.code === 'PU03') lease.failed('host-unreached')
+      else if (waitReasonOf(failure) === 'unreached') lease.failed('unreached')
       // What another edge saw is in the app's log already.
       if (failure.stage !== 'refused')
         this.#log(
@@ -373,7 +374,8 @@ export class Exchange implements UpstreamUser, Waiter {
       return false
     }
     this.#waiting = true
-    if (lastly === 'unreached') this.#excluded = null
+    // Others are only full: no need to go back to one that could not be reached.
+    if (lastly === 'unreached' && reason !== 'hard-limit') this.#excluded = null
     else if (this.#full) for (const machine of this.#full) this.#excluded?.delete(machine)
     this.#full = null
     return true
@@ -388,23 +390,29 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#finish()
     if (machine !== null && !last) this.#client.sendFailure(503, codeOfRefusal(reason), '')
     else if (last && last.code !== AT_LIMIT) this.#failWith(last, route.app, machine)
-    else this.#fail(503, 'PR04', why, route.app, '')
+    else this.#fail(503, 'PR04', textOf('PR04', why), route.app, '')
   }
 
   #failWith(failure: UpstreamFailure, app: string, onlyMachine: string | null): void {
     const { code, reason } = failure
     const nobody = isHostRefusal(code)
     if (code === TIMED_OUT) {
-      this.#client.sendFailure(504, 'PU02', textOf('PU02', NO_ANSWER))
+      this.#client.sendFailure(504, 'PU02', NO_ANSWER)
       return
     }
-    if (onlyMachine === null && (nobody || (this.#several && code !== 'PU02')))
-      this.#fail(nobody ? 503 : 502, 'PR03', `last: ${textOf(code, reason)} (${code})`, app, '')
-    else this.#client.sendFailure(502, code, textOf(code, reason))
+    if (onlyMachine === null && (nobody || (this.#several && code !== 'PU02'))) {
+      const message = textOf('PR03', `last: ${textOf(code, reason)} (${code})`)
+      this.#fail(nobody ? 503 : 502, 'PR03', message, app, '')
+    } else this.#client.sendFailure(502, code, textOf(code, reason))
   }
 
-  #fail(status: 502 | 503 | 504, code: string, detail: string, app: string, machine: string): void {
-    const message = textOf(code, detail)
+  #fail(
+    status: 502 | 503 | 504,
+    code: string,
+    message: string,
+    app: string,
+    machine: string,
+  ): void {
     this.#ctx.counters.error(code)
     this.#log(code, message, app, machine)
     this.#client.sendFailure(status, code, message)
@@ -433,11 +441,12 @@ export class Exchange implements UpstreamUser, Waiter {
 const ALL_FULL = 'all are at their hard limit'
 const TOO_MANY_WAIT = 'all are at their hard limit, and too many requests wait already'
 const NONE_SERVES = 'none is started, healthy and not cordoned'
-const NO_ANSWER = 'no answer in time'
+const NO_ANSWER = 'the app did not answer in time'
 
 function waitReasonOf({ code, stage }: UpstreamFailure): WaitReason | null {
   if (code === AT_LIMIT) return 'full'
-  return stage === 'unsent' ? 'unreached' : null
+  const unsentThere = stage === 'refused' && code.startsWith('PC')
+  return stage === 'unsent' || unsentThere ? 'unreached' : null
 }
 
 /** What a code means, and in this case. */

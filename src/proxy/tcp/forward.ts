@@ -113,7 +113,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   onTurn(probe: boolean): Turn {
     this.#waiting = false
     this.#attempt(probe)
-    return this.#waiting ? 'waits' : this.#lease?.via ? 'sent' : 'served'
+    return this.#waiting ? 'waits' : this.#lease?.via || this.#lease?.isDoubtful ? 'sent' : 'served'
   }
 
   onWaitedTooLong(): void {
@@ -141,8 +141,8 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.waitsUntil = this.#startedAt + waitMs(reason, last)
     if (this.waitsUntil <= deadlines.now || this.#attempts >= limits.ATTEMPTS_MAX) return false
     this.#waiting = waiting.join(this.#route.app, this.#route.port, this)
-    if (this.#waiting) this.#excluded = null
-    else counters.limit('queue_per_app_max')
+    if (!this.#waiting) counters.limit('queue_per_app_max')
+    else if (reason !== 'hard-limit' || last === 'full') this.#excluded = null
     return this.#waiting
   }
 
@@ -234,9 +234,9 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     if (lease) {
       this.#excluded ??= new Set()
       this.#excluded.add(lease.candidate.endpoint.machine)
-      if (code === AT_LIMIT) lease.full()
+      if (code === AT_LIMIT) lease.failed('full')
       else if (!isHostRefusal(code)) {
-        lease.suspect()
+        lease.failed(code === 'PU03' ? 'host-unreached' : 'unreached')
         if (isErrorCode(code)) this.#log(code, lease.candidate.endpoint.machine, CODES[code])
       }
       lease.release()
