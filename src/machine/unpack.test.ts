@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import {
   createWriteStream,
   mkdtempSync,
@@ -14,7 +15,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { after, test } from 'node:test'
-import { createGzip } from 'node:zlib'
+import { createGzip, gzipSync } from 'node:zlib'
 import { Header, type HeaderData, create as pack } from 'tar'
 import { artifactFolders, UNUSED_ARTIFACTS_MAX } from './artifacts.ts'
 import { unpackArtifact } from './unpack.ts'
@@ -134,6 +135,44 @@ test('refused: too many bytes, too many entries, no archive', async () => {
   const noise = join(root, 'noise')
   await writeFile(noise, Buffer.concat([Buffer.from([0x1f, 0x8b]), Buffer.alloc(2_000, 7)]))
   await assert.rejects(unpackArtifact(noise, await emptyFolder()), { code: 'bad_artifact' })
+})
+
+test('refused: what swells without end while nothing of it would be a file', async () => {
+  const unpack = async (path: string) =>
+    unpackArtifact(path, await emptyFolder(), { bytesMax: 10_000, entriesMax: 10 })
+  const pax = {
+    path: 'x',
+    type: 'GlobalExtendedHeader',
+    body: `20 comment=${'x'.repeat(8)}\n`,
+  } as const
+  await assert.rejects(unpack(await archive(Array(2_000).fill(pax))), { message: /unpacked/ })
+  // In the middle of a file.
+  const half = await archive([...Array(100).fill(pax), { path: 'a', body: 'x'.repeat(90_000) }])
+  await assert.rejects(
+    unpackArtifact(half, await emptyFolder(), { bytesMax: 90_000, entriesMax: 1 }),
+    { message: /unpacked/ },
+  )
+  const swollen = join(root, 'swollen.tar.gz')
+  const blocks = [gzipSync(Buffer.alloc(100_000)), gzipSync(Buffer.alloc(100_000))]
+  await writeFile(swollen, Buffer.concat(blocks))
+  await assert.rejects(unpack(swollen), { message: /unpacked/ })
+  const twice = join(root, 'twice.tar.gz')
+  await writeFile(twice, gzipSync(readFileSync(await archive([{ path: 'a', body: 'x' }]))))
+  await assert.rejects(unpack(twice), { code: 'bad_artifact', message: /twice/ })
+})
+
+test('refused: an archive that breaks off, wherever it does', async () => {
+  const whole = readFileSync(
+    await archive([
+      { path: 'a', body: randomBytes(40_000).toString('hex') },
+      { path: 'b/c', body: randomBytes(40_000).toString('hex') },
+    ]),
+  )
+  for (const share of [0.1, 0.5, 0.9, 0.999]) {
+    const path = join(root, `half${share}.tar.gz`)
+    await writeFile(path, whole.subarray(0, whole.length * share))
+    await assert.rejects(unpackArtifact(path, await emptyFolder()), { code: 'bad_artifact' })
+  }
 })
 
 test('an artifact is unpacked once, by its digest', async () => {

@@ -1,7 +1,9 @@
 import { createReadStream, createWriteStream } from 'node:fs'
 import { chmod, link, mkdir, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { createGunzip } from 'node:zlib'
 import { Parser, type ReadEntry } from 'tar'
 import { FairwayError } from '../base/errors.ts'
 
@@ -13,6 +15,12 @@ export interface UnpackLimits {
 export const UNPACK_LIMITS: UnpackLimits = { bytesMax: 4 * 1024 ** 3, entriesMax: 200_000 }
 const PATH_BYTES_MAX = 4_096
 const NAME_BYTES_MAX = 255
+/** Of an entry beside its content: header, padding, and an extended header with a long name. */
+const ENTRY_OVERHEAD_BYTES = 8_192
+/** A block of zeros or two ends an archive; packers fill up to ten kilobytes. */
+const END_BYTES = 16_384
+/** Beginnings of gzip and zstd, which the parser would unpack by itself. */
+const COMPRESSED = [Buffer.from([0x1f, 0x8b]), Buffer.from([0x28, 0xb5, 0x2f, 0xfd])]
 
 type Kind = 'folder' | 'file' | 'symlink'
 
@@ -33,6 +41,8 @@ export async function unpackArtifact(
   // strict: what node-tar would skip with a warning (a bad checksum, say) ends it instead.
   const parser = new Parser({ strict: true })
   let failure: unknown
+  // An archive that breaks off leaves an entry which nobody ever ends.
+  const broken = new AbortController()
   let work: Promise<void> = Promise.resolve()
   parser.on('entry', (entry: ReadEntry) => {
     entries += 1
@@ -41,7 +51,7 @@ export async function unpackArtifact(
       .then(() => {
         if (entries > limits.entriesMax) throw bad(`more than ${limits.entriesMax} entries`)
         if (bytes > limits.bytesMax) throw bad(`more than ${limits.bytesMax} bytes`)
-        return place(entry, folder, made)
+        return place(entry, folder, made, broken.signal)
       })
       .catch((error: unknown) => {
         failure ??= error
@@ -50,18 +60,48 @@ export async function unpackArtifact(
       })
   })
   try {
-    await pipeline(createReadStream(archive), parser as unknown as NodeJS.WritableStream)
+    await pipeline(
+      createReadStream(archive),
+      createGunzip(),
+      measure(limits),
+      parser as unknown as NodeJS.WritableStream,
+    )
   } catch (error) {
-    failure ??= bad(`not a readable .tar.gz (${String(error)})`)
+    failure ??=
+      error instanceof FairwayError ? error : bad(`not a readable .tar.gz (${String(error)})`)
+    broken.abort()
   }
   await work
   if (failure) throw failure
 }
 
+/**
+ * Ends what unpacks to more than files within the limits could take: headers that name no file, or
+ * zeros after the end, are counted nowhere else.
+ */
+function measure({ bytesMax, entriesMax }: UnpackLimits): Transform {
+  const max = bytesMax + entriesMax * ENTRY_OVERHEAD_BYTES + END_BYTES
+  let total = 0
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      if (total === 0 && COMPRESSED.some((magic) => chunk.subarray(0, magic.length).equals(magic)))
+        return done(bad('it is compressed twice'))
+      total += chunk.length
+      if (total > max) return done(bad(`more than ${max} bytes unpacked`))
+      done(null, chunk)
+    },
+  })
+}
+
 const bad = (why: string) =>
   new FairwayError('bad_artifact', `the artifact cannot be unpacked: ${why}`)
 
-async function place(entry: ReadEntry, folder: string, made: Map<string, Kind>): Promise<void> {
+async function place(
+  entry: ReadEntry,
+  folder: string,
+  made: Map<string, Kind>,
+  signal: AbortSignal,
+): Promise<void> {
   const path = cleanPath(entry.path)
   const before = made.get(path)
   if (entry.type === 'Directory') {
@@ -77,7 +117,7 @@ async function place(entry: ReadEntry, folder: string, made: Map<string, Kind>):
     case 'OldFile':
     case 'ContiguousFile':
       made.set(path, 'file')
-      await writeEntry(entry, target)
+      await writeEntry(entry, target, signal)
       return
     case 'SymbolicLink':
       made.set(path, 'symlink')
@@ -125,12 +165,13 @@ async function makeFolders(path: string, root: string, made: Map<string, Kind>):
 
 const EXECUTABLE = 0o111
 
-async function writeEntry(entry: ReadEntry, target: string): Promise<void> {
+async function writeEntry(entry: ReadEntry, target: string, signal: AbortSignal): Promise<void> {
   const executable = ((entry.mode ?? 0) & EXECUTABLE) !== 0
   // wx: a name that exists by any means is an error, and a link at its end is not followed.
   await pipeline(
     entry as unknown as NodeJS.ReadableStream,
     createWriteStream(target, { flags: 'wx' }),
+    { signal },
   )
   await chmod(target, executable ? 0o555 : 0o444)
 }

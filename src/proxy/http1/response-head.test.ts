@@ -69,7 +69,7 @@ test('what has no body says nothing of a length, whatever the app says', () => {
     ['204 No Content', 'X: y\r\nTransfer-Encoding: chunked\r\n'],
     ['103 Early Hints', 'Content-Length: 5\r\nX: y\r\n'],
     ['101 Switching Protocols', 'Transfer-Encoding: chunked\r\nX: y\r\n'],
-  ]) {
+  ] as const) {
     const { head, bad } = scan(`HTTP/1.1 ${status}\r\n${fields}\r\n`)
     assert.equal(bad, null)
     assert.equal(head.fields, 'X: y\r\n', status)
