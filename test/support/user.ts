@@ -5,6 +5,9 @@ import { ROOT } from './world.ts'
 
 /** The account that tests make for themselves when they run as root. */
 const NAME = 'fairway-test'
+const TUN = '/dev/net/tun'
+/** What it was before, when a test has opened it. */
+let tunMode: number | undefined
 const HOME = '/var/tmp/fairway-test-home'
 
 const PARTS = ['bin', 'src', 'examples', 'package.json', 'package-lock.json', 'node_modules']
@@ -16,7 +19,9 @@ const COPY = {
 
 /** Takes the user and the copy away again. */
 export function removeOrdinaryUser(): void {
-  if (process.getuid?.() === 0) spawnSync('userdel', ['--remove', '--force', NAME])
+  if (process.getuid?.() !== 0) return
+  spawnSync('userdel', ['--remove', '--force', NAME])
+  if (tunMode !== undefined) chmodSync(TUN, tunMode)
 }
 
 /**
@@ -33,9 +38,10 @@ export function ordinaryUser(): { name?: string; fairway?: string; why: string }
     )
     if (made.status !== 0) return { why: `useradd: ${made.stderr.trim()}` }
   }
-  if (existsSync('/dev/net/tun') && (statSync('/dev/net/tun').mode & 0o006) !== 0o006) {
+  if (existsSync(TUN) && (statSync(TUN).mode & 0o006) !== 0o006) {
     // As udev leaves it on most machines; wireguard-go needs it.
-    chmodSync('/dev/net/tun', 0o666)
+    tunMode = statSync(TUN).mode & 0o777
+    chmodSync(TUN, 0o666)
   }
   const copy = join(HOME, 'fairway')
   rmSync(copy, { recursive: true, force: true })
