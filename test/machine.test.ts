@@ -201,7 +201,7 @@ function inside(): void {
     assert.equal(answer.env.FLY_PRIVATE_IP, server.v6)
     assert.equal(answer.env.COLOUR, 'red')
     assert.equal(answer.env.PASSWORD, 'hunter2', 'secrets beat env')
-    assert.equal(answer.uid, process.getuid?.() === 0 && isFullMap() ? 100_001 : 0)
+    assert.equal(answer.uid, process.getuid?.() === 0 && isFullMap() ? 0x7000_0001 : 0)
     assert.match(answer.status, /CapEff:\s0000000000000000/)
     assert.match(answer.status, /CapBnd:\s0000000000000000/)
     assert.match(answer.status, /NoNewPrivs:\s1/)

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { FairwayError } from '../base/errors.ts'
-import { type BundleInput, machineArgv, ociConfig, writeBundle } from './bundle.ts'
+import { type BundleInput, machineArgv, ociConfig, PIDS_MAX, writeBundle } from './bundle.ts'
 import { machineEnvironment } from './environment.ts'
 import { etcFiles } from './etc.ts'
 import { seccompProfile } from './seccomp.ts'
@@ -45,8 +45,9 @@ test('a machine has no powers', () => {
   assert.equal(linux.seccomp.defaultAction, 'SCMP_ACT_ERRNO')
 })
 
-test('without cgroups nothing is limited, and nothing asks for them', () => {
-  const { linux } = ociConfig({ ...input, cgroup: null })
+test('without cgroups only the number of processes is limited, and nothing asks for them', () => {
+  const { linux, process } = ociConfig({ ...input, cgroup: null })
+  assert.deepEqual(process.rlimits, [{ type: 'RLIMIT_NPROC', hard: PIDS_MAX, soft: PIDS_MAX }])
   assert.equal(linux.cgroupsPath, undefined)
   assert.equal(linux.resources, undefined)
   assert.ok(!linux.namespaces.some(({ type }) => type === 'cgroup'))

@@ -22,6 +22,7 @@ export interface OciConfig {
     readonly cwd: string
     readonly capabilities: Readonly<Record<string, readonly string[]>>
     readonly noNewPrivileges: true
+    readonly rlimits: readonly { type: string; hard: number; soft: number }[]
   }
   readonly root: { readonly path: string; readonly readonly: true }
   readonly hostname: string
@@ -55,7 +56,7 @@ export interface BundleInput {
 }
 
 /** Raised when `ociConfig` changes, so that bundles of an older version are written anew. */
-export const BUNDLE_VERSION = 1
+export const BUNDLE_VERSION = 2
 export const PIDS_MAX = 4_096
 const SHM_KIB = 65_536
 const TMP_SHARE = 0.5
@@ -86,6 +87,8 @@ export function ociConfig(input: BundleInput): OciConfig {
       cwd: '/app',
       capabilities: { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] },
       noNewPrivileges: true,
+      // In a user namespace it is counted per namespace and uid; with cgroups they count better.
+      rlimits: cgroup ? [] : [{ type: 'RLIMIT_NPROC', hard: PIDS_MAX, soft: PIDS_MAX }],
     },
     root: { path: 'rootfs', readonly: true },
     hostname: machine.id,

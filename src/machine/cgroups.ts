@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { messageOf } from '../base/errors.ts'
 
@@ -39,25 +40,63 @@ export type CgroupAnswer =
   /** Machines then run without limits of memory and processes. */
   | { readonly usable: false; readonly reason: string }
 
+/** What the machine has, of which all Fairway machines together get a share. */
+export interface HostTotals {
+  readonly memoryBytes: number
+  readonly pids: number
+}
+/** The rest is for edges, agents and the operator, whatever machines were promised. */
+const MEMORY_SHARE = 0.8
+const PIDS_SHARE = 0.5
+
 /**
  * Makes `root` (an absolute path inside every hierarchy) and finds out whether machines below it
  * can be limited. v1 and hybrid: all hierarchies must take it, as the runtime joins them all. v2:
  * memory and pids must be handed down to it.
  */
-export function prepareCgroups(root: string, hierarchies = mounted()): CgroupAnswer {
+export function prepareCgroups(
+  root: string,
+  hierarchies: readonly Hierarchy[] = mounted(),
+  totals: HostTotals = hostTotals(),
+): CgroupAnswer {
   if (hierarchies.length === 0) return { usable: false, reason: 'no cgroup hierarchy is mounted' }
   try {
     for (const { path } of hierarchies) mkdirSync(join(path, root), { recursive: true })
     const v1 = new Set(hierarchies.flatMap(({ controllers }) => controllers))
-    if (NEEDED.every((name) => v1.has(name))) return { usable: true }
-    const unified = hierarchies.find(({ version }) => version === 2)
-    if (!unified) return { usable: false, reason: 'neither memory nor pids can be limited' }
-    handDown(unified.path, root)
+    if (!NEEDED.every((name) => v1.has(name))) {
+      const unified = hierarchies.find(({ version }) => version === 2)
+      if (!unified) return { usable: false, reason: 'neither memory nor pids can be limited' }
+      handDown(unified.path, root)
+    }
+    limitTotals(root, hierarchies, totals)
     return { usable: true }
   } catch (error) {
     removeCgroups(root, hierarchies)
     return { usable: false, reason: messageOf(error) }
   }
+}
+
+/** Limits the topmost group of ours, which several hosts share when they are on one machine. */
+function limitTotals(
+  root: string,
+  hierarchies: readonly Hierarchy[],
+  { memoryBytes, pids }: HostTotals,
+): void {
+  const top = root.split('/').find(Boolean) ?? ''
+  const v1 = (name: string) => hierarchies.find(({ controllers }) => controllers.includes(name))
+  const set = (controller: string, v1File: string, v2File: string, value: number) => {
+    const own = v1(controller)
+    const unified = hierarchies.find(({ version }) => version === 2)
+    const file = own ? join(own.path, top, v1File) : join((unified as Hierarchy).path, top, v2File)
+    writeFileSync(file, String(Math.floor(value)))
+  }
+  set('memory', 'memory.limit_in_bytes', 'memory.max', memoryBytes * MEMORY_SHARE)
+  set('pids', 'pids.max', 'pids.max', pids * PIDS_SHARE)
+}
+
+function hostTotals(): HostTotals {
+  const read = (name: string) => Number(readFileSync(`/proc/sys/kernel/${name}`, 'utf8'))
+  return { memoryBytes: totalmem(), pids: Math.min(read('pid_max'), read('threads-max')) }
 }
 
 function handDown(mountPath: string, root: string): void {
@@ -69,7 +108,7 @@ function handDown(mountPath: string, root: string): void {
 }
 
 /** Removes `root` and what is below it from every hierarchy. Groups with processes stay. */
-export function removeCgroups(root: string, hierarchies = mounted()): void {
+export function removeCgroups(root: string, hierarchies: readonly Hierarchy[] = mounted()): void {
   for (const { path } of hierarchies) {
     const top = join(path, root)
     if (relative(path, top) === '' || !existsSync(top)) continue

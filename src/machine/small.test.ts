@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
 import { MachineConfig } from '../model/machine-config.ts'
-import { parseHierarchies } from './cgroups.ts'
+import { parseHierarchies, prepareCgroups } from './cgroups.ts'
 import { runtimeMessage } from './conmon.ts'
 import { exitedEvent } from './events.ts'
 import { hexAddress, processesOf } from './processes.ts'
@@ -23,8 +26,8 @@ test('slots from addresses', () => {
 test('uids: of their own where enough are mapped', () => {
   const full = parseIdMap('         0          0 4294967295\n')
   assert.equal(inUserNamespace(full), false)
-  assert.equal(machineUid(full, 1, 5), 100_005)
-  assert.equal(machineUid(full, 2, 5), 102_053)
+  assert.equal(machineUid(full, 1, 5), 0x7000_0005)
+  assert.equal(machineUid(full, 2, 5), 0x7000_0805)
   const single = parseIdMap('0 1001 1')
   assert.equal(inUserNamespace(single), true)
   assert.equal(machineUid(single, 1, 5), 0)
@@ -88,6 +91,23 @@ test('hierarchies out of mountinfo: hybrid', () => {
     { path: '/sys/fs/cgroup/cpu,cpuacct', version: 1, controllers: ['cpu', 'cpuacct'] },
     { path: '/sys/fs/cgroup/unified', version: 2, controllers: [] },
   ])
+})
+
+test('all machines together leave something to their host', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fairway-cgroups-'))
+  after(() => rmSync(folder, { recursive: true }))
+  const [memory, pids, unified] = ['memory', 'pids', 'unified'].map((name) => join(folder, name))
+  const total = { memoryBytes: 1_000_000, pids: 10_000 }
+  const v1 = (path: string, name: string) => ({ path, version: 1, controllers: [name] }) as const
+  const split = [v1(memory!, 'memory'), v1(pids!, 'pids')]
+  assert.deepEqual(prepareCgroups('/fairway-x/iad1', split, total), { usable: true })
+  const read = (...path: string[]) => readFileSync(join(...path), 'utf8')
+  assert.equal(read(memory!, 'fairway-x', 'memory.limit_in_bytes'), '800000')
+  assert.equal(read(pids!, 'fairway-x', 'pids.max'), '5000')
+  const one = [{ path: unified!, version: 2, controllers: [] }] as const
+  assert.deepEqual(prepareCgroups('/fairway-x/iad1', one, total), { usable: true })
+  assert.equal(read(unified!, 'fairway-x', 'memory.max'), '800000')
+  assert.equal(read(unified!, 'fairway-x', 'pids.max'), '5000')
 })
 
 test('addresses as /proc/net prints them', () => {

@@ -5,7 +5,11 @@ export interface IdRange {
 }
 
 const FULL_MAP = 4_294_967_295
-const FIRST_UID = 100_000
+/**
+ * Far from people and services, from what /etc/subuid gives to users (100,000 and on: whoever holds
+ * such a range may signal and trace its processes) and from what systemd gives to containers (below).
+ */
+const FIRST_UID = 0x7000_0000
 /** Slots of one host (its /20 holds two addresses for each). */
 export const SLOTS_PER_HOST = 2048
 
