@@ -338,17 +338,19 @@ function inside(): void {
       for f in /etc/shadow /etc/ssl/private /home /root /var/lib/dpkg /sys/kernel; do test -e $f && echo "saw $f"; done
       (unshare -n true || unshare -U true || mount -t tmpfs none /tmp) 2>/dev/null && echo "escaped"
       for d in /tmp /run /dev/shm; do echo ok >$d/x || echo "no $d"; done
-      echo "name $(hostname) seen $(ls /proc | grep -c '^[0-9]') done"; sleep 100`
+      echo "name $(hostname) seen $(ls /proc | grep -c '^[0-9]') done"; exit 1`
     const box = machine(sh(script))
     const agent = await new Agent(settings('h')).ready()
     agent.send({ t: 'apply', machines: [box] })
     let lines: string[] = []
-    while (!lines.at(-1)?.endsWith('done')) {
+    // It starts again by itself, in what the first start has left.
+    while (lines.filter((line) => line.endsWith('done')).length < 2) {
       await delay(50)
-      lines = (await agent.logs()).map(({ message }) => message).filter((m) => !/^Machine/.test(m))
+      const all = await agent.logs()
+      lines = all.flatMap(({ source, message }) => (source === 'app' ? message : []))
     }
-    assert.equal(lines.length, 1, lines.join('\n'))
-    assert.match(lines[0]!, new RegExp(`^name ${box.id} seen [1-5] done$`))
+    for (const line of lines)
+      assert.match(line, new RegExp(`^name ${box.id} seen [1-5] done$`), lines.join('\n'))
     agent.send({ t: 'apply', machines: [] })
     await agent.until(box.id, ({ gone }) => gone)
     await agent.kill()

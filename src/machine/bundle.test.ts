@@ -28,6 +28,7 @@ test('a machine has no powers', () => {
   const { process, root, linux, hostname } = ociConfig(input)
   assert.deepEqual(new Set(Object.values(process.capabilities).flat()), new Set())
   assert.equal(process.noNewPrivileges, true)
+  assert.ok(process.oomScoreAdj > 0)
   assert.equal(root.readonly, true)
   assert.deepEqual(process.args, ['/.fairway/init', '--', 'serve'])
   assert.deepEqual(process.user, { uid: 100_001, gid: 100_001 })
@@ -124,13 +125,14 @@ test('hosts names the machine, its 6PN address and fly-global-services (U4)', ()
 
 test('a bundle is readable by nobody else, its etc/ by all', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'fairway-bundle-'))
-  const mode = (path: string) => statSync(join(folder, path)).mode & 0o777
+  const mode = (path: string) => statSync(join(folder, path)).mode & 0o7777
   await writeBundle(folder, ociConfig(input), { hosts: 'a' }, input.system)
   const { ino } = statSync(join(folder, 'etc/hosts'))
   await writeBundle(folder, ociConfig(input), { hosts: 'b' }, input.system)
   assert.equal(mode('bundle/config.json'), 0o600)
   for (const path of ['bundle/rootfs', 'bundle/rootfs/var/log', 'etc'])
     assert.equal(mode(path), 0o755)
+  for (const path of ['bundle/rootfs/tmp', 'bundle/rootfs/run']) assert.equal(mode(path), 0o1777)
   assert.equal(mode('etc/hosts'), 0o644)
   assert.equal(statSync(join(folder, 'etc/hosts')).ino, ino, 'written in place')
   assert.equal(readlinkSync(join(folder, 'etc/ssl')), '/.fairway/etc/ssl')

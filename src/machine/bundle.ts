@@ -22,6 +22,7 @@ export interface OciConfig {
     readonly cwd: string
     readonly capabilities: Readonly<Record<string, readonly string[]>>
     readonly noNewPrivileges: true
+    readonly oomScoreAdj: number
     readonly rlimits: readonly { type: string; hard: number; soft: number }[]
   }
   readonly root: { readonly path: string; readonly readonly: true }
@@ -56,8 +57,10 @@ export interface BundleInput {
 }
 
 /** Raised when `ociConfig` changes, so that bundles of an older version are written anew. */
-export const BUNDLE_VERSION = 2
+export const BUNDLE_VERSION = 3
 export const PIDS_MAX = 4_096
+/** When the host runs out of memory, machines end before edges and agents. */
+const OOM_SCORE_ADJ = 500
 const SHM_KIB = 65_536
 const TMP_SHARE = 0.5
 
@@ -87,6 +90,7 @@ export function ociConfig(input: BundleInput): OciConfig {
       cwd: '/app',
       capabilities: { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] },
       noNewPrivileges: true,
+      oomScoreAdj: OOM_SCORE_ADJ,
       // In a user namespace it is counted per namespace and uid; with cgroups they count better.
       rlimits: cgroup ? [] : [{ type: 'RLIMIT_NPROC', hard: PIDS_MAX, soft: PIDS_MAX }],
     },
@@ -188,6 +192,8 @@ const ROOT_LINKS: readonly (readonly [path: string, target: string])[] = [
   ['var/log/nginx', '/tmp'],
 ]
 
+const WRITABLE = ['tmp', 'run']
+
 /** Writes the bundle's files under `folder`. `etc`: the machine's own files there, by name. */
 export async function writeBundle(
   folder: string,
@@ -201,6 +207,7 @@ export async function writeBundle(
   await Promise.all([
     mkdir(join(rootfs, 'var', 'lib'), { recursive: true }),
     mkdir(join(rootfs, 'var', 'log'), { recursive: true }),
+    ...WRITABLE.map((path) => mkdir(join(rootfs, path), { recursive: true })),
     mkdir(etcFolder, { recursive: true }),
   ])
   // The machine's uid is another, whatever our umask is.
@@ -210,6 +217,8 @@ export async function writeBundle(
   await Promise.all([
     writeConfig(bundle, config),
     ...[...shown, etcFolder].map((path) => chmod(path, 0o755)),
+    // runc gives a tmpfs the mode of the folder that it covers, whatever its options say.
+    ...WRITABLE.map((path) => chmod(join(rootfs, path), 0o1777)),
     ...links.map(([path, to]) => linkOnce(path!, to!)),
     // In place: a running machine must see a change, and who has the file open as well.
     ...Object.entries(etc).map(async ([name, text]) => {
