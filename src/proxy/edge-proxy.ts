@@ -1,7 +1,8 @@
 import type net from 'node:net'
+import type { Endpoint } from '../model/resources.ts'
 import type { EdgeView } from '../view/edge-view.ts'
 import { createBackhaulServer } from './backhaul/server.ts'
-import type { Balancer } from './balance/balancer.ts'
+import type { Balancer, Released } from './balance/balancer.ts'
 import { LoadTable } from './balance/loads.ts'
 import { nearestBalancer } from './balance/nearest.ts'
 import { WaitQueues } from './balance/wait-queues.ts'
@@ -52,7 +53,8 @@ export class EdgeProxy {
     const waiting = new WaitQueues({
       ...{ counters, random, loads, onReleased, now: () => deadlines.now },
     })
-    const onRelease = (app: string, wasFull: boolean) => waiting.released(app, wasFull)
+    const onRelease = ({ app, machine }: Endpoint, released: Released) =>
+      waiting.released(app, machine, released)
     this.#ctx = {
       ...{ view, host, region, backhaulPort, counters, now, draining: false, deadlines, waiting },
       appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),

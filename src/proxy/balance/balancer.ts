@@ -17,11 +17,14 @@ export interface ClaimOptions {
    */
   readonly machine: string | null
   /**
-   * When nobody else is left, take a machine of another host that was at its hard limit when that
-   * host last said so: it refuses when that is still true.
+   * When nobody else is left, take a machine of another host although it was at its hard limit when
+   * that host last said so: it refuses when that is still true.
    */
-  readonly probe?: boolean
+  readonly probe?: Probe | null
 }
+
+/** The machine to try, or any. */
+export type Probe = { readonly machine: string } | 'any'
 
 /** One claimed slot on a machine. */
 export interface Lease {
@@ -37,12 +40,17 @@ export interface Lease {
 }
 
 export type ClaimFailure =
+  /** Its host refused it for another reason than its limit. */
+  | 'refused'
   /** Its host says that it is at its hard limit: not chosen for a moment. */
   | 'full'
   /** Nothing listens: not chosen for a moment, and for a while only when there is no other. */
   | 'unreached'
   /** The host could not be reached: for a while its machines are chosen when there is no other. */
   | 'host-unreached'
+
+/** Whose slot was given back: a machine's of this host that had none left, or had; another host's. */
+export type Released = 'of-full' | 'of-free' | 'elsewhere'
 
 export interface Refusal {
   readonly refused: RefusalReason

@@ -193,9 +193,11 @@ describe('machines of other hosts that are full', () => {
 
   test('are asked all the same by one that waits, when nobody else is left', () => {
     const full = machine('full', 'iad2', { load: 2 })
-    const probe = { exclude: null, machine: null, probe: true }
+    const probe = { exclude: null, machine: null, probe: 'any' as const }
     const { balancer, route } = setUp([full])
     assert.equal(idOf(balancer.claim(route, probe)), 'full')
+    assert.equal(idOf(balancer.claim(route, { ...probe, probe: { machine: 'full' } })), 'full')
+    assert.equal(idOf(balancer.claim(route, { ...probe, probe: { machine: 'x' } })), 'hard-limit')
     const own = setUp([machine('own', 'iad1', { hard: 0 })])
     assert.equal(idOf(own.balancer.claim(own.route, probe)), 'hard-limit', 'own counts are exact')
     const more = setUp([full, machine('far', 'lhr1', { load: 1 })])

@@ -1,4 +1,4 @@
-import type { EndpointService } from '../../model/resources.ts'
+import type { Endpoint, EndpointService } from '../../model/resources.ts'
 import type { Candidate, EdgeView, HostRoute, PortRoute } from '../../view/edge-view.ts'
 import type { Counters } from '../counters.ts'
 import { DOWN_MS, FULL_MS, SUSPECT_MS } from '../limits.ts'
@@ -9,6 +9,7 @@ import type {
   Lease,
   Refusal,
   RefusalReason,
+  Released,
 } from './balancer.ts'
 import { type LoadBucket, LoadTable } from './loads.ts'
 import { Marks } from './marks.ts'
@@ -22,11 +23,8 @@ export interface NearestOptions {
   readonly now: () => number
   /** Counts of this host's machines; of this thread alone when not given. */
   readonly loads?: LoadTable
-  /**
-   * A slot of an app was given back. `wasFull`: on this host, and there was none before. Called in the
-   * middle of other work: act later.
-   */
-  readonly onRelease?: (app: string, wasFull: boolean) => void
+  /** A slot of an app was given back. Called in the middle of other work: act later. */
+  readonly onRelease?: (endpoint: Endpoint, released: Released) => void
   readonly counters?: Counters
 }
 
@@ -135,7 +133,7 @@ class Nearest {
       }
       const bucket = this.#bucket(candidate, via === null)
       if (bucket === 2) refused = 'hard-limit'
-      if (bucket === 2 && (!probe || via === null)) continue
+      if (bucket === 2 && (via === null || !isProbed(endpoint.machine, probe))) continue
       const score = this.#score(endpoint, via, bucket)
       if (score > bestScore) continue
       ties = score < bestScore ? 1 : ties + 1
@@ -157,7 +155,7 @@ class Nearest {
     return loads.bucket(loads.slotOf(machine, candidate.service), service.concurrency)
   }
 
-  #score(endpoint: Candidate['endpoint'], via: HostRoute | null, bucket: LoadBucket): number {
+  #score(endpoint: Endpoint, via: HostRoute | null, bucket: LoadBucket): number {
     const { region, view } = this.#options
     const distance = Math.min(view.distanceMs(region, endpoint.region), DISTANCE_MAX)
     const score =
@@ -167,7 +165,7 @@ class Nearest {
     return last ? LAST + score : score
   }
 
-  #isSuspect({ machine, host }: Candidate['endpoint']): boolean {
+  #isSuspect({ machine, host }: Endpoint): boolean {
     const { suspects } = this.#pool
     return !suspects.isEmpty && (suspects.has(machine) || suspects.has(host))
   }
@@ -183,6 +181,9 @@ class Nearest {
     return new ClaimedSlot(this.#pool, candidate, null, slot, doubtful)
   }
 }
+
+const isProbed = (machine: string, probe: ClaimOptions['probe']): boolean =>
+  !!probe && (probe === 'any' || probe.machine === machine)
 
 const serviceOf = ({ endpoint, service }: Candidate): EndpointService => endpoint.services[service]!
 
@@ -201,7 +202,7 @@ interface Pool {
   readonly suspects: Marks
   readonly down: Marks
   readonly full: Marks
-  readonly onRelease: (app: string, wasFull: boolean) => void
+  readonly onRelease: (endpoint: Endpoint, released: Released) => void
 }
 
 class ClaimedSlot implements Lease {
@@ -211,6 +212,8 @@ class ClaimedSlot implements Lease {
   readonly #pool: Pool
   readonly #slot: number
   #held = true
+  /** A slot was taken for it on its host. */
+  #wasUsed = true
 
   constructor(
     pool: Pool,
@@ -231,12 +234,16 @@ class ClaimedSlot implements Lease {
     this.#held = false
     const { loads, onRelease } = this.#pool
     const wasFull = loads.release(this.#slot, serviceOf(this.candidate).concurrency)
-    onRelease(this.candidate.endpoint.app, wasFull)
+    if (this.via && !this.#wasUsed) return
+    const released = this.via ? 'elsewhere' : wasFull ? 'of-full' : 'of-free'
+    onRelease(this.candidate.endpoint, released)
   }
 
   failed(how: ClaimFailure): void {
     const { machine, host } = this.candidate.endpoint
     const { suspects, down, full } = this.#pool
+    this.#wasUsed = false
+    if (how === 'refused') return
     if (how === 'full') full.add(machine)
     else if (how === 'host-unreached') suspects.add(host)
     else {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, mock, test } from 'node:test'
 import { Counters } from '../counters.ts'
 import * as limits from '../limits.ts'
+import type { Probe } from './balancer.ts'
 import { LoadTable, newLoadMemory } from './loads.ts'
 import { type Turn, type Waiter, WaitQueues, waitMs } from './wait-queues.ts'
 
@@ -21,7 +22,7 @@ class Place {
     this.queues = new WaitQueues({ counters: this.counters, loads, random, onReleased, now })
   }
 
-  waiter(name: string, turn?: (probe: boolean) => Turn, port = 80): Waiter {
+  waiter(name: string, turn?: (probe: Probe | null) => Turn, port = 80): Waiter {
     const waiter: Waiter = {
       ticket: 0,
       waitsUntil: this.now + limits.QUEUE_MS,
@@ -58,7 +59,7 @@ describe('those who wait', () => {
     assert.ok(place.queues.has('app', 80))
     assert.ok(!place.queues.has('app', 81))
     place.free = 1
-    place.queues.released('app', true)
+    place.queues.released('app', 'm', 'of-full')
     assert.deepEqual(place.events, [], 'not in the middle of other work')
     await soon()
     assert.deepEqual(place.events, ['a'])
@@ -94,6 +95,24 @@ describe('those who wait', () => {
     assert.deepEqual(place.events, ['first', 'first again', 'second', 'third'])
   })
 
+  test('a slot given back on another host lets the first of them try there', async () => {
+    const place = new Place()
+    const probes: (Probe | null)[] = []
+    for (const name of ['a', 'b'])
+      place.queues.join(
+        'app',
+        80,
+        place.waiter(name, (probe) => {
+          probes.push(probe)
+          return probe ? 'sent' : 'waits'
+        }),
+      )
+    place.queues.released('app', 'm1', 'elsewhere')
+    place.queues.released('app', 'm2', 'of-free')
+    await soon()
+    assert.deepEqual([probes, place.events], [[{ machine: 'm1' }, null], ['a']])
+  })
+
   test('only so many go to other hosts at once', async () => {
     const place = new Place()
     for (let i = 0; i < limits.QUEUE_SENT_PER_TURN_MAX + 3; i++)
@@ -123,19 +142,22 @@ describe('those who wait', () => {
     assert.equal(place.counters.queued, limits.QUEUED_MAX)
   })
 
-  test('try again by time, the first of them with a probe, and give up after so long', (t) => {
+  test('try again by time, the last of them with a probe, and give up after so long', (t) => {
     mock.timers.enable({ apis: ['setTimeout'] })
     t.after(() => mock.timers.reset())
     const place = new Place()
-    const probes: boolean[] = []
-    const waiter = place.waiter('a', (probe) => {
-      probes.push(probe)
-      return 'waits'
-    })
-    place.queues.join('app', 80, waiter)
-    place.join('b')
-    for (let i = 0; i < 3; i++) mock.timers.tick(limits.QUEUE_STEP_MS)
-    assert.deepEqual(probes, [true, true, true])
+    const tried: string[] = []
+    for (const name of ['a', 'b'])
+      place.queues.join(
+        'app',
+        80,
+        place.waiter(name, (probe) => {
+          tried.push(`${name} ${probe}`)
+          return 'waits'
+        }),
+      )
+    for (let i = 0; i < 2; i++) mock.timers.tick(limits.QUEUE_STEP_MS)
+    assert.deepEqual(tried, ['b any', 'a null', 'b any', 'a null'])
     place.now = limits.QUEUE_MS
     mock.timers.tick(limits.QUEUE_STEP_MS)
     assert.deepEqual(place.events, ['a waited too long', 'b waited too long'])
@@ -160,12 +182,14 @@ describe('two workers', () => {
     const [one, other] = twoPlaces(() => 0.5)
     other.join('theirs')
     other.free = 1
-    one.queues.released('app', true)
+    one.queues.released('app', 'm', 'of-full')
     await soon()
     assert.deepEqual(other.events, ['theirs'])
   })
 
-  test('when both have some who wait, each gets its share', async () => {
+  test('when both have some who wait, each gets its share', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.after(() => mock.timers.reset())
     for (const [value, mine, theirs] of [
       [0.3, [], ['b']],
       [0.9, ['a'], ['b']],
@@ -175,12 +199,13 @@ describe('two workers', () => {
       other.join('b')
       one.free = 1
       other.free = 1
-      one.queues.released('app', true)
+      one.queues.released('app', 'm', 'of-full')
       await soon()
       // In life there is one slot: whoever claims it first has it.
       assert.deepEqual([one.events, other.events], [mine, theirs])
       if (mine.length > 0) continue
-      await new Promise((resolve) => setTimeout(resolve, limits.QUEUE_HANDOFF_MS + 10))
+      mock.timers.tick(limits.QUEUE_HANDOFF_MS)
+      await soon()
       assert.deepEqual(one.events, ['a'], 'not taken by the other: for one’s own')
     }
   })
@@ -190,7 +215,7 @@ describe('two workers', () => {
     const place = new Place({ onReleased: () => told++ })
     place.join('a')
     place.free = 1
-    place.queues.released('app', true)
+    place.queues.released('app', 'm', 'of-full')
     await soon()
     assert.deepEqual([told, place.events], [0, ['a']])
   })

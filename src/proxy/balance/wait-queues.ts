@@ -1,6 +1,6 @@
 import type { Counters } from '../counters.ts'
 import * as limits from '../limits.ts'
-import type { RefusalReason } from './balancer.ts'
+import type { Probe, RefusalReason, Released } from './balancer.ts'
 import type { LoadTable } from './loads.ts'
 
 /** What a waiting request does when it is its turn. */
@@ -18,7 +18,7 @@ export interface Waiter {
   /** In the time of `Deadlines.now`. */
   readonly waitsUntil: number
   /** Tries to claim a slot. It is out of the queue meanwhile, and back in it for 'waits'. */
-  onTurn(probe: boolean): Turn
+  onTurn(probe: Probe | null): Turn
   onWaitedTooLong(): void
 }
 
@@ -59,7 +59,8 @@ export class WaitQueues {
   readonly #options: WaitQueuesOptions
   readonly #queues = new Map<string, Queue>()
   readonly #perApp = new Map<string, number>()
-  readonly #awake = new Set<string>()
+  /** Apps whose queues get their turn when the present callback is over, and where to probe. */
+  readonly #awake = new Map<string, Probe[]>()
   #size = 0
   #tickets = 0
 
@@ -100,20 +101,26 @@ export class WaitQueues {
     if (queue) this.#remove(queue, waiter)
   }
 
-  /** Something of the app has changed. Its queues get their turn when the present callback is over. */
-  wake(app: string): void {
+  /**
+   * Something of the app has changed: its queues get their turn soon. `probe`: one of them may try
+   * there although that machine was full when its host last said so.
+   */
+  wake(app: string, probe?: Probe): void {
     if (!this.#perApp.has(app)) return
     if (this.#awake.size === 0) queueMicrotask(() => this.#runAwake())
-    this.#awake.add(app)
+    const probes = this.#awake.get(app) ?? []
+    this.#awake.set(app, probes)
+    if (probe) probes.push(probe)
   }
 
   /**
    * A slot of the app was given back. When others wait too, the next one is theirs as often as their
    * share of those who wait: a worker that always took back its own would starve them.
    */
-  released(app: string, wasFull: boolean): void {
-    if (!wasFull) {
-      if (this.#size > 0) this.wake(app)
+  released(app: string, machine: string, released: Released): void {
+    if (released !== 'of-full') {
+      // What one of ours gave back there is free until somebody takes it.
+      if (this.#size > 0) this.wake(app, released === 'elsewhere' ? { machine } : undefined)
       return
     }
     const { loads, random, onReleased } = this.#options
@@ -132,9 +139,9 @@ export class WaitQueues {
   #runAwake(): void {
     const apps = [...this.#awake]
     this.#awake.clear()
-    for (const app of apps)
+    for (const [app, probes] of apps)
       for (const queue of [...this.#queues.values()])
-        if (queue.app === app) this.#turn(queue, false)
+        if (queue.app === app) this.#turn(queue, probes)
   }
 
   #onStep(queue: Queue): void {
@@ -145,16 +152,27 @@ export class WaitQueues {
       this.#options.counters.limit('queue_ms')
       waiter.onWaitedTooLong()
     }
-    this.#turn(queue, true)
+    this.#probeAny(queue)
+    this.#turn(queue, [])
     if (this.#queues.get(queue.key) === queue) this.#arm(queue)
   }
 
+  /**
+   * Mostly in vain. So it is for the last to try: the first would miss what is given back meanwhile.
+   */
+  #probeAny(queue: Queue): void {
+    const last = queue.waiters.at(-1)
+    if (!last) return
+    this.#remove(queue, last)
+    last.onTurn('any')
+  }
+
   /** Lets them try in their order, until one has to go on waiting: those behind it would too. */
-  #turn(queue: Queue, byTime: boolean): void {
+  #turn(queue: Queue, probes: Probe[]): void {
     let away = 0
     for (let first = queue.waiters[0]; first; first = queue.waiters[0]) {
       this.#remove(queue, first)
-      const turn = first.onTurn(byTime && away === 0)
+      const turn = first.onTurn(probes.shift() ?? null)
       if (turn === 'waits') return
       if (turn === 'sent' && ++away >= limits.QUEUE_SENT_PER_TURN_MAX) return
     }

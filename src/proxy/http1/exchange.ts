@@ -1,6 +1,12 @@
 import type { PortRoute } from '../../view/edge-view.ts'
 import { AT_LIMIT, codeOfRefusal, DRAINING, isHostRefusal, TIMED_OUT } from '../backhaul/preface.ts'
-import { isRefusal, type Lease, type Refusal, type RefusalReason } from '../balance/balancer.ts'
+import {
+  isRefusal,
+  type Lease,
+  type Probe,
+  type Refusal,
+  type RefusalReason,
+} from '../balance/balancer.ts'
 import { type Turn, type Waiter, type WaitReason, waitMs } from '../balance/wait-queues.ts'
 import type { ProxyContext } from '../context.ts'
 import { CODES, isErrorCode } from '../errors/codes.ts'
@@ -256,7 +262,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   // What the queue tells.
 
-  onTurn(probe: boolean): Turn {
+  onTurn(probe: Probe | null): Turn {
     this.#waiting = false
     const claimed = this.#claim(probe)
     if (isRefusal(claimed)) {
@@ -271,7 +277,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onWaitedTooLong(): void {
     this.#waiting = false
-    const claimed = this.#claim(false)
+    const claimed = this.#claim(null)
     if (isRefusal(claimed)) this.#giveUp(claimed.refused)
     else this.#send(claimed)
   }
@@ -279,12 +285,12 @@ export class Exchange implements UpstreamUser, Waiter {
   // Private
 
   #attempt(): void {
-    const claimed = this.#claim(false)
+    const claimed = this.#claim(null)
     if (isRefusal(claimed)) this.#onRefused(claimed.refused)
     else this.#send(claimed)
   }
 
-  #claim(probe: boolean): Lease | Refusal {
+  #claim(probe: Probe | null): Lease | Refusal {
     const { route, machine } = this.#request!
     return this.#ctx.balancer.claim(route, { exclude: this.#excluded, machine, probe })
   }
@@ -312,9 +318,12 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#excluded.add(machine)
     if (failure.code === AT_LIMIT) {
       lease.failed('full')
+      // Bounded by the time in the queue, and by its pace.
+      this.#attempts--
       this.#full ??= []
       this.#full.push(machine)
-    } else if (!isHostRefusal(failure.code)) {
+    } else if (isHostRefusal(failure.code)) lease.failed('refused')
+    else {
       if (failure.code === 'PU03') lease.failed('host-unreached')
       else if (waitReasonOf(failure) === 'unreached') lease.failed('unreached')
       // What another edge saw is in the app's log already.
@@ -396,6 +405,10 @@ export class Exchange implements UpstreamUser, Waiter {
   #failWith(failure: UpstreamFailure, app: string, onlyMachine: string | null): void {
     const { code, reason } = failure
     const nobody = isHostRefusal(code)
+    if (code === AT_LIMIT) {
+      this.#fail(503, 'PR04', textOf('PR04', ALL_FULL), app, '')
+      return
+    }
     if (code === TIMED_OUT) {
       this.#client.sendFailure(504, 'PU02', NO_ANSWER)
       return
@@ -403,7 +416,12 @@ export class Exchange implements UpstreamUser, Waiter {
     if (onlyMachine === null && (nobody || (this.#several && code !== 'PU02'))) {
       const message = textOf('PR03', `last: ${textOf(code, reason)} (${code})`)
       this.#fail(nobody ? 503 : 502, 'PR03', message, app, '')
-    } else this.#client.sendFailure(502, code, textOf(code, reason))
+    } else {
+      const message = textOf(code, reason)
+      // The others were logged when they failed.
+      if (failure.reused) this.#log(code, message, app, this.#lastMachine)
+      this.#client.sendFailure(502, code, message)
+    }
   }
 
   #fail(

@@ -8,7 +8,7 @@ import {
   prefaceTarget,
   refusalCode,
 } from '../backhaul/preface.ts'
-import { isRefusal, type Lease, type RefusalReason } from '../balance/balancer.ts'
+import { isRefusal, type Lease, type Probe, type RefusalReason } from '../balance/balancer.ts'
 import { type Turn, type Waiter, waitMs } from '../balance/wait-queues.ts'
 import type { OpenConnection, ProxyContext } from '../context.ts'
 import type { Timed } from '../deadlines.ts'
@@ -95,7 +95,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#startedAt = ctx.deadlines.now
     const { app, port } = this.#route
     if (this.#machine === null && ctx.waiting.has(app, port)) this.#onRefused('hard-limit')
-    else this.#attempt(false)
+    else this.#attempt(null)
   }
 
   /** A stream has no place to stop at: it goes on until the process ends. */
@@ -110,7 +110,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#onFailed(this.#lease?.via ? 'PU03' : 'PC05')
   }
 
-  onTurn(probe: boolean): Turn {
+  onTurn(probe: Probe | null): Turn {
     this.#waiting = false
     this.#attempt(probe)
     return this.#waiting ? 'waits' : this.#lease?.via || this.#lease?.isDoubtful ? 'sent' : 'served'
@@ -118,10 +118,10 @@ class TcpForward implements Timed, OpenConnection, Waiter {
 
   onWaitedTooLong(): void {
     this.#waiting = false
-    this.#attempt(false)
+    this.#attempt(null)
   }
 
-  #attempt(probe: boolean): void {
+  #attempt(probe: Probe | null): void {
     const wanted = { exclude: this.#excluded, machine: this.#machine, probe }
     const claimed = this.#ctx.balancer.claim(this.#route, wanted)
     if (isRefusal(claimed)) this.#onRefused(claimed.refused)
@@ -234,8 +234,11 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     if (lease) {
       this.#excluded ??= new Set()
       this.#excluded.add(lease.candidate.endpoint.machine)
-      if (code === AT_LIMIT) lease.failed('full')
-      else if (!isHostRefusal(code)) {
+      if (code === AT_LIMIT) {
+        lease.failed('full')
+        this.#attempts--
+      } else if (isHostRefusal(code)) lease.failed('refused')
+      else {
         lease.failed(code === 'PU03' ? 'host-unreached' : 'unreached')
         if (isErrorCode(code)) this.#log(code, lease.candidate.endpoint.machine, CODES[code])
       }
@@ -247,7 +250,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
       this.#giveUp(code)
     } else {
       this.#ctx.counters.retries++
-      this.#attempt(false)
+      this.#attempt(null)
     }
   }
 
