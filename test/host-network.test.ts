@@ -130,6 +130,8 @@ function inside(): void {
       ['client', PLACES['host-b'].v4, PORTS.backhaul],
       ['client', PLACES['host-b'].v6, PORTS.backhaul],
       ['client', PLACES['host-a'].v4, PORTS.edge],
+      ['client', PLACES['host-a'].v4, 179],
+      ['client', PLACES['host-b'].v6, 179],
       ['client', PLACES['host-a'].v6, 7000],
     ] as const
     await Promise.all(

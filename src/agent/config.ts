@@ -33,6 +33,10 @@ export const AgentConfig = z.object({
   publicPrefixes: z.array(prefix),
   /** Prefixes that machines must never reach: hosts, control plane. */
   protectedPrefixes: z.array(prefix).default([]),
+  /** Addresses of the routers that the host's BIRD speaks with. */
+  bgpPeers: z
+    .array(z.string().refine((text) => parseIp(text) !== undefined, 'not an IP address'))
+    .default([]),
   /** The interface of the underlay. */
   wanInterface: z.string().default('wan'),
   worldResolvers: z.array(z.string()).default([]),

@@ -146,6 +146,7 @@ function agentConfig(): object {
     appsDomains: config.appsDomains,
     publicPrefixes: config.announce,
     protectedPrefixes: config.protectedPrefixes,
+    bgpPeers: [config.bird.routerV4, config.bird.routerV6],
     wanInterface: 'wan',
     worldResolvers: config.resolvers,
     machineNodePath: process.execPath,

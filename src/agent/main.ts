@@ -65,6 +65,7 @@ function createNetwork(of: AgentConfig, logger: Logger): HostNetwork {
     ...{ exec: systemExec, clock: systemClock, log: logger, host: of.host },
     ...{ wanInterface: of.wanInterface, stateDir: of.stateDir },
     ...{ publicPrefixes: of.publicPrefixes, protectedPrefixes: of.protectedPrefixes },
+    bgpPeers: of.bgpPeers,
   })
 }
 

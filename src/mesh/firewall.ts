@@ -21,6 +21,8 @@ export interface Firewall {
   /** Underlay addresses of the other hosts. */
   readonly hostAddresses: readonly string[]
   readonly machines: readonly MachineAddresses[]
+  /** The routers that the host's BIRD speaks BGP with; nobody else may reach it. */
+  readonly bgpPeers: readonly string[]
   /** TCP ports of the host itself that stay open on its underlay, such as 22. */
   readonly operatorTcpPorts: readonly number[]
 }
@@ -129,7 +131,7 @@ const input = (f: Firewall): string => `
   chain from_wan {
     ip daddr @public4 meta l4proto tcp goto refuse
     ip6 daddr @public6 meta l4proto tcp goto refuse
-    tcp dport 179 accept
+    ${bgp(f.bgpPeers)}
     ip ttl 255 udp dport 3784 accept
     ip6 hoplimit 255 udp dport 3784 accept
     udp dport { 3785, ${PORTS.mesh} } accept
@@ -154,6 +156,13 @@ const input = (f: Firewall): string => `
     meta l4proto tcp reject with tcp reset
     counter reject with icmpx admin-prohibited
   }`
+
+const bgp = (peers: readonly string[]): string =>
+  peers.length === 0
+    ? '# no BGP peer'
+    : peers
+        .map((peer) => `${peer.includes(':') ? 'ip6' : 'ip'} saddr ${peer} tcp dport 179 accept`)
+        .join('\n    ')
 
 const forward = (f: Firewall): string => `
   chain forward {

@@ -47,6 +47,8 @@ export interface HostNetworkDeps {
   readonly publicPrefixes: readonly string[]
   /** What machines must never reach: the underlay of hosts, the control plane. */
   readonly protectedPrefixes: readonly string[]
+  /** Addresses of the routers that may open BGP sessions; none by default. */
+  readonly bgpPeers?: readonly string[]
   readonly operatorTcpPorts?: readonly number[]
   /** For tests. */
   readonly wireguard?: typeof ensureWireguard
@@ -138,6 +140,7 @@ class KernelHostNetwork implements HostNetwork {
         meshDevice: this.#meshDevice,
         publicPrefixes,
         protectedPrefixes,
+        bgpPeers: (this.#deps.bgpPeers ?? []).map((peer) => canonicalIp(peer) ?? peer),
         operatorTcpPorts: this.#deps.operatorTcpPorts ?? [],
         hostAddresses,
         machines,
