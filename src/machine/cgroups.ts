@@ -101,9 +101,25 @@ function hostTotals(): HostTotals {
 
 function handDown(mountPath: string, root: string): void {
   const parts = root.split('/').filter(Boolean)
+  const hasCpu = readFileSync(join(mountPath, 'cgroup.controllers'), 'utf8')
+    .split(/\s+/)
+    .includes('cpu')
   for (let i = 0; i <= parts.length; i++) {
     const control = join(mountPath, ...parts.slice(0, i), 'cgroup.subtree_control')
     writeFileSync(control, NEEDED.map((name) => `+${name}`).join(' '))
+    if (hasCpu) handDownCpu(control)
+  }
+}
+
+/**
+ * Without it each process of a machine would weigh as much as an edge. The kernel refuses while
+ * processes with real-time priority run, and machines then only lack this.
+ */
+function handDownCpu(control: string): void {
+  try {
+    writeFileSync(control, '+cpu')
+  } catch {
+    // As said.
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -104,10 +104,13 @@ test('all machines together leave something to their host', () => {
   const read = (...path: string[]) => readFileSync(join(...path), 'utf8')
   assert.equal(read(memory!, 'fairway-x', 'memory.limit_in_bytes'), '800000')
   assert.equal(read(pids!, 'fairway-x', 'pids.max'), '5000')
+  mkdirSync(unified!)
+  writeFileSync(join(unified!, 'cgroup.controllers'), 'cpuset cpu io memory pids\n')
   const one = [{ path: unified!, version: 2, controllers: [] }] as const
   assert.deepEqual(prepareCgroups('/fairway-x/iad1', one, total), { usable: true })
   assert.equal(read(unified!, 'fairway-x', 'memory.max'), '800000')
   assert.equal(read(unified!, 'fairway-x', 'pids.max'), '5000')
+  assert.equal(read(unified!, 'fairway-x', 'cgroup.subtree_control'), '+cpu', 'written last')
 })
 
 test('addresses as /proc/net prints them', () => {
