@@ -1,5 +1,5 @@
 import net from 'node:net'
-import { reasonOfRefusal, refusalCode } from '../backhaul/preface.ts'
+import { DRAINING, reasonOfRefusal, refusalCode } from '../backhaul/preface.ts'
 import type { ProxyContext } from '../context.ts'
 import type { Timed } from '../deadlines.ts'
 import { BodyTracker } from '../http1/body.ts'
@@ -262,7 +262,8 @@ export class UpstreamConnection implements Timed {
     }
     const user = this.#user
     this.#partial = ''
-    this.#release(!!user?.requestDone)
+    // It closes, and a request that came after this one would never be read.
+    this.#release(code !== DRAINING && !!user?.requestDone)
     user?.onFailed({ code, reason: reasonOfRefusal(code), stage: 'refused', reused: false })
     return -1
   }
