@@ -317,6 +317,6 @@ if (import.meta.main) {
   printEdge(result)
   const results = join(import.meta.dirname, 'results')
   mkdirSync(results, { recursive: true })
-  const file = join(results, `edge-${result.machine['date']}.json`.replaceAll(':', ''))
+  const file = join(results, `edge-${result.machine.date}.json`.replaceAll(':', ''))
   writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`)
 }
