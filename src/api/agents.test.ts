@@ -13,7 +13,7 @@ import {
 import { keys, PUBLIC_PREFIXES } from '../model/keys.ts'
 import type { Host } from '../model/resources.ts'
 import { HOST_LEASE_MS } from '../model/wire.ts'
-import { FakeAgent, pause, type TestProcess, testProcess } from './testing.ts'
+import { FakeAgent, meshKeyOf, pause, type TestProcess, testProcess } from './testing.ts'
 
 let t: TestProcess
 let iad1: FakeAgent
@@ -109,8 +109,11 @@ test('a host gets the artifacts that its machines use', async () => {
 
 test('reports keep a host live, and bring its mesh key', async () => {
   const { fleet, store } = t.control.context
-  const host = JSON.parse((await store.get(keys.host('iad1')))!.value) as Host
-  assert.equal(host.meshPublicKey, `${'A'.repeat(43)}=`)
+  const keyOf = async (id: string) =>
+    (JSON.parse((await store.get(keys.host(id)))!.value) as Host).meshPublicKey
+  assert.equal(await keyOf('iad1'), meshKeyOf('iad1'))
+  await lhr1.report([], { meshPublicKey: meshKeyOf('iad1') })
+  assert.equal(await keyOf('lhr1'), meshKeyOf('lhr1'), 'another host’s key is not taken')
   const iad2 = await t.agent('iad2')
   iad2.stop()
   const stoppedMs = Date.now()

@@ -10,7 +10,7 @@ import type { EdgeAckTable } from '../control/edge-acks.ts'
 import { rangeAll } from '../control/follow.ts'
 import { type HostLiveness, rememberMeshKey } from '../control/machines/hosts.ts'
 import { parseImage } from '../control/machines/image.ts'
-import { machineNotFound } from '../control/machines/records.ts'
+import { belongs, machineNotFound } from '../control/machines/records.ts'
 import {
   applyMachineReports,
   HostReportSchema,
@@ -19,7 +19,7 @@ import {
 import { openSecrets } from '../control/secrets.ts'
 import { readOne } from '../control/transact.ts'
 import { hostPrefixes, keys, PUBLIC_PREFIXES } from '../model/keys.ts'
-import type { Machine } from '../model/resources.ts'
+import type { App, Machine } from '../model/resources.ts'
 import type { LaunchSpec } from '../model/wire.ts'
 import type { ApiContext } from './context.ts'
 import { writeFeed } from './feed.ts'
@@ -176,7 +176,9 @@ function registerLaunch(app: AgentsServer, context: AgentsContext): void {
     const { machine: id } = parseInput(path, request.params, 'path')
     const { instance } = parseInput(query, request.query, 'query')
     const machine = await readOne<Machine>(context.store, keys.machine(hostOf(request), id))
-    if (!machine) throw machineNotFound(id)
+    const app = machine && (await readOne<App>(context.store, keys.app(machine.app)))
+    // Another org may have taken the app's name anew, and its secrets are not this machine's.
+    if (!machine || !app || !belongs(machine, app)) throw machineNotFound(id)
     if (instance !== undefined && instance !== machine.instanceId)
       throw conflict(`machine ${id} is at version ${machine.instanceId} by now, not ${instance}`)
     return {

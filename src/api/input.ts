@@ -32,7 +32,7 @@ export const queryList = z
 export const queryNumber = (name: string) =>
   z
     .string()
-    .regex(/^\d{1,9}$/, `${name} is a whole number`)
+    .regex(/^\d{1,15}$/, `${name} is a whole number`)
     .transform(Number)
 
 export const appPath = z.object({ app: z.string().min(1).max(128) })

@@ -7,6 +7,10 @@ import type { ApiContext } from './context.ts'
 
 export interface LogQuery {
   readonly app: string
+  /** When the app was made: what is older is of one that had its name before. */
+  readonly since: string
+  /** Whether a machine's lines are the app's to see. */
+  readonly shows: (machine: string) => Promise<boolean>
   /** One machine's lines, which only `host` has. */
   readonly machine: string | undefined
   readonly host: string | undefined
@@ -153,7 +157,7 @@ const hostsOf = ({ calls, fleet }: ApiContext, query: LogQuery): string[] =>
 
 async function* linesOf(
   { calls }: ApiContext,
-  { app, machine }: LogQuery,
+  { app, machine, since, shows }: LogQuery,
   host: string,
   follow: boolean,
   tail: number,
@@ -162,7 +166,9 @@ async function* linesOf(
   const call = { method: 'logs', app, tail, follow, ...(machine ? { machine } : {}) } as const
   for await (const answer of calls.call(host, call, signal)) {
     const parsed = agentLine.safeParse(answer)
-    if (parsed.success) yield { ...parsed.data, app, host }
+    if (!parsed.success || parsed.data.timestamp < since) continue
+    if (parsed.data.machine !== '' && !(await shows(parsed.data.machine))) continue
+    yield { ...parsed.data, app, host }
   }
 }
 

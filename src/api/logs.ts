@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { encodeLine } from '../base/ndjson.ts'
 import { getApp } from '../control/apps.ts'
-import { getMachine } from '../control/machines/query.ts'
+import { getMachine, mayBeShown } from '../control/machines/query.ts'
 import type { ApiContext } from './context.ts'
 import { appPath, parseInput, queryFlag, queryNumber } from './input.ts'
 import { followLogs, type LogQuery, tailLogs } from './log-merge.ts'
@@ -20,15 +20,17 @@ const logsQuery = z.looseObject({
   machine: z.string().max(64).optional(),
 })
 
-export function registerLogs(app: FastifyInstance, context: ApiContext): void {
-  app.get('/api/v1/apps/:app/logs', async (request, reply) => {
+export function registerLogs(api: FastifyInstance, context: ApiContext): void {
+  api.get('/api/v1/apps/:app/logs', async (request, reply) => {
     const { app: name } = parseInput(appPath, request.params, 'path')
     const query = parseInput(logsQuery, request.query, 'query')
-    await getApp(context, request.actor, name)
+    const app = await getApp(context, request.actor, name)
     const target = { app: name, machine: query.machine ?? '' }
     const only = query.machine ? await getMachine(context, request.actor, target) : undefined
     const asked: LogQuery = {
       app: name,
+      since: app.createdAt,
+      shows: remembering((machine) => mayBeShown(context, app, machine)),
       machine: only?.machine.id,
       host: only?.machine.host,
       tail: Math.min(query.tail ?? TAIL_LINES_DEFAULT, TAIL_LINES_MAX),
@@ -37,6 +39,19 @@ export function registerLogs(app: FastifyInstance, context: ApiContext): void {
     const lines = query.follow ? followLogs(context, asked) : tailLogs(context, asked)
     return reply.type('application/x-ndjson').send(Readable.from(encoded(lines)))
   })
+}
+
+const ANSWERS_KEPT_MAX = 1_000
+
+/** Asks once for each name, of which a log has few. */
+function remembering(ask: (name: string) => Promise<boolean>): typeof ask {
+  const known = new Map<string, Promise<boolean>>()
+  return (name) => {
+    const answer = known.get(name) ?? ask(name)
+    if (known.size >= ANSWERS_KEPT_MAX) known.clear()
+    known.set(name, answer)
+    return answer
+  }
 }
 
 async function* encoded(lines: AsyncIterable<unknown>): AsyncGenerator<string> {

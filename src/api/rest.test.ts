@@ -233,7 +233,7 @@ test('bad requests name the field', async () => {
 
 test('logs of all hosts come in order of time, and are followed', async () => {
   const line = (host: string, second: number) => ({
-    timestamp: `2026-01-01T00:00:0${second}.000Z`,
+    timestamp: `2126-01-01T00:00:0${second}.000Z`,
     app: 'forged',
     machine: 'm',
     region: 'iad',

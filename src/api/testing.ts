@@ -121,6 +121,9 @@ export async function testProcess(): Promise<TestProcess> {
   }
 }
 
+/** What a fake agent says that its key in the mesh is. */
+export const meshKeyOf = (host: string): string => `${host.padEnd(43, 'A')}=`
+
 /** Follows the feed and reports every machine as done, at once. */
 export class FakeAgent {
   readonly machines = new Map<string, Machine>()
@@ -162,7 +165,7 @@ export class FakeAgent {
   async report(machines: readonly MachineReport[], changes: Partial<HostReport> = {}) {
     const report: HostReport = {
       host: this.#host,
-      meshPublicKey: `${'A'.repeat(43)}=`,
+      meshPublicKey: meshKeyOf(this.#host),
       edgeRevision: this.edgeRevision,
       machines,
       ...changes,

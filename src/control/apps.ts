@@ -88,7 +88,8 @@ export async function pageApps(
     page.map((path) => readOne<App>(control.store, keys.app(path.slice(path.indexOf('/') + 1)))),
   )
   return {
-    apps: apps.filter((app) => app !== undefined),
+    // Since it was listed, a name may have been taken anew by another org.
+    apps: apps.filter((app) => isVisible(actor, app)),
     next: found.length > page.length ? page.at(-1)! : null,
   }
 }

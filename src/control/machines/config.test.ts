@@ -14,6 +14,8 @@ const services = (...list: object[]) => ({ services: list })
 
 const refused: readonly [name: string, config: object, text: RegExp][] = [
   ['no image', { image: undefined }, /config\.image: is missing/],
+  ['NUL in a command', { init: { cmd: ['a', 'b\0c'] } }, /init\.cmd: holds a NUL/],
+  ['NUL in metadata', { metadata: { a: 'b\0c' } }, /metadata\.a: holds a NUL/],
   ['port 0', services(service({}, { port: 0 })), /services\[0\]\.ports\[0\]\.port: is 0/],
   ['port 70000', services(service({}, { port: 70_000 })), /ports\[0\]\.port: is 70000/],
   [

@@ -42,6 +42,7 @@ export function configProblems(config: MachineConfig): ConfigProblem[] {
     ...UNSUPPORTED.flatMap((key) => unsupported(config, key)),
     ...envProblems(config.env ?? {}),
     ...metadataProblems(config.metadata ?? {}),
+    ...commandProblems(config.init),
     ...portProblems(config.services ?? []),
     ...(config.services ?? []).flatMap(serviceProblems),
     ...Object.entries(config.checks ?? {}).flatMap(([name, check]) => topCheck(name, check)),
@@ -115,10 +116,20 @@ export function metadataProblems(metadata: Readonly<Record<string, string>>): Co
     const field = `metadata.${key}`
     if (!/^[\w.:/-]{1,128}$/.test(key))
       return [{ field, message: 'a key has 1 to 128 letters, digits or any of _ . : / -' }]
+    // Some of it becomes variables of the machine.
+    if (value.includes('\0')) return [{ field, message: 'holds a NUL byte; remove it' }]
     if (Buffer.byteLength(value) > METADATA_VALUE_BYTES_MAX)
       return [{ field, message: `the value is longer than ${METADATA_VALUE_BYTES_MAX} bytes` }]
     return []
   })
+}
+
+function commandProblems(init: MachineConfig['init']): ConfigProblem[] {
+  return (['exec', 'entrypoint', 'cmd'] as const).flatMap((key) =>
+    init?.[key]?.some((word) => word.includes('\0'))
+      ? [{ field: `init.${key}`, message: 'holds a NUL byte; remove it' }]
+      : [],
+  )
 }
 
 function serviceProblems(service: Service, index: number): ConfigProblem[] {

@@ -42,6 +42,24 @@ export async function findMachineApp(
   return at && appFor(control, actor, at.app)
 }
 
+/**
+ * Whether what a host says of this machine may be shown as the app's: an app's name can be taken
+ * anew while machines of the old one are still there. Nothing is known of a machine long gone.
+ */
+export async function mayBeShown(
+  control: MachineControl,
+  app: App,
+  machine: string,
+): Promise<boolean> {
+  const at = await readOne<MachineLocation>(control.store, keys.machineId(machine))
+  if (!at) return true
+  if (at.app !== app.name) return false
+  const record =
+    (await readOne<Machine>(control.store, keys.machine(at.host, machine))) ??
+    (await readOne<Machine>(control.store, keys.destroyed(app.name, machine)))
+  return record === undefined || belongs(record, app)
+}
+
 export interface MachineFilter {
   readonly app: string
   readonly region?: string | undefined
