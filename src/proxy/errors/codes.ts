@@ -15,3 +15,14 @@ export const CODES = {
 export type ErrorCode = keyof typeof CODES
 
 export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(CODES, code)
+
+/** What a code means, and in this case. */
+export function textOf(code: string, detail: string): string {
+  const what = isErrorCode(code) ? CODES[code] : detail
+  return detail === '' || what === detail ? what : `${what}: ${detail}`
+}
+
+export const ALL_FULL = 'all are at their hard limit'
+export const TOO_MANY_WAIT = 'all are at their hard limit, and too many requests wait already'
+export const NONE_SERVES = 'none is started, healthy and not cordoned'
+export const NO_ANSWER = 'the app did not answer in time'

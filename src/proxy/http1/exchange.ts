@@ -1,5 +1,5 @@
 import type { PortRoute } from '../../view/edge-view.ts'
-import { AT_LIMIT, codeOfRefusal, DRAINING, isHostRefusal, TIMED_OUT } from '../backhaul/preface.ts'
+import { codeOfRefusal, DRAINING } from '../backhaul/preface.ts'
 import {
   isRefusal,
   type Lease,
@@ -7,10 +7,10 @@ import {
   type Refusal,
   type RefusalReason,
 } from '../balance/balancer.ts'
-import { type Turn, type Waiter, type WaitReason, waitMs } from '../balance/wait-queues.ts'
+import type { Turn, Waiter } from '../balance/wait-queues.ts'
 import type { ProxyContext } from '../context.ts'
-import { CODES, isErrorCode } from '../errors/codes.ts'
-import * as limits from '../limits.ts'
+import { NO_ANSWER, textOf } from '../errors/codes.ts'
+import { Attempts } from '../upstream/attempts.ts'
 import type { UpstreamConnection } from '../upstream/connection.ts'
 import type { UpstreamFailure, UpstreamUser } from '../upstream/exchange.ts'
 import type { ResponseHead, ResponseMode } from './response-head.ts'
@@ -72,19 +72,9 @@ export class Exchange implements UpstreamUser, Waiter {
   #lease: Lease | null = null
   #upstream: UpstreamConnection | null = null
   #accepted = false
-  #attempts = 0
-  /** Attempts after which an app may have acted on the request. */
-  #repeats = 0
-  #startedAt = 0
+  readonly #attempts = new Attempts()
   #fresh = false
   #waiting = false
-  #excluded: Set<string> | null = null
-  /** Of the excluded those that were full: the wait is for them. */
-  #full: string[] | null = null
-  #lastFailure: UpstreamFailure | null = null
-  #lastMachine = ''
-  /** More than one machine has failed. */
-  #several = false
   /** Too many wait already. */
   #crowded = false
 
@@ -113,16 +103,9 @@ export class Exchange implements UpstreamUser, Waiter {
     this.responded = false
     this.#body.begin(body)
     this.ticket = 0
-    this.#attempts = 0
-    this.#repeats = 0
+    this.#attempts.begin(this.#ctx.deadlines.now)
     this.#fresh = false
-    this.#excluded = null
-    this.#full = null
-    this.#lastFailure = null
-    this.#lastMachine = ''
-    this.#several = false
     this.#crowded = false
-    this.#startedAt = this.#ctx.deadlines.now
     const { route, machine } = request
     // Who comes now must not overtake those who wait already.
     if (machine === null && this.#ctx.waiting.has(route.app, route.port))
@@ -159,8 +142,13 @@ export class Exchange implements UpstreamUser, Waiter {
     }
     this.abort()
     this.#ctx.counters.limit('request_idle_ms')
-    if (this.responded) this.#client.cut()
-    else this.#fail(504, 'PU02', NO_ANSWER, app, machine)
+    if (this.responded) {
+      this.#client.cut()
+      return
+    }
+    this.#ctx.counters.error('PU02')
+    this.#log('PU02', NO_ANSWER, app, machine)
+    this.#client.sendFailure(504, 'PU02', NO_ANSWER)
   }
 
   pauseUpstream(): void {
@@ -208,9 +196,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onFailed(failure: UpstreamFailure): void {
     const lease = this.#lease!
-    const { route, machine } = this.#request!
-    const { machine: failed } = lease.candidate.endpoint
-    const retry = this.#mayRetry(failure)
+    const { app } = this.#request!.route
     this.#upstream = null
     this.#accepted = false
     this.#lease = null
@@ -218,18 +204,15 @@ export class Exchange implements UpstreamUser, Waiter {
     // An app that closes idle connections, or an edge that is being replaced, is no reason to try
     // another machine.
     this.#fresh = failure.reused || failure.code === DRAINING
-    if (!this.#fresh) this.#exclude(lease, failure)
-    this.#lastFailure = failure
-    this.#several ||= this.#lastMachine !== '' && this.#lastMachine !== failed
-    this.#lastMachine = failed
+    this.#attempts.failed(failure, lease, !this.#fresh)
+    // What another edge saw is in the app's log already.
+    if (!this.#fresh && failure.stage !== 'refused')
+      this.#log(failure.code, textOf(failure.code, failure.reason), app, this.#attempts.machine)
     lease.release()
-    if (retry) {
+    if (this.#mayRetry(failure)) {
       this.#ctx.counters.retries++
       this.#attempt()
-      return
-    }
-    this.#finish()
-    this.#failWith(failure, route.app, machine)
+    } else this.#giveUp(null)
   }
 
   onCut(reason: string): void {
@@ -264,7 +247,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onTurn(probe: Probe | null): Turn {
     this.#waiting = false
-    const claimed = this.#claim(probe)
+    const claimed = this.#claimAgain(probe)
     if (isRefusal(claimed)) {
       this.#onRefused(claimed.refused)
       return this.#waiting ? 'waits' : 'served'
@@ -277,7 +260,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onWaitedTooLong(): void {
     this.#waiting = false
-    const claimed = this.#claim(null)
+    const claimed = this.#claimAgain(null)
     if (isRefusal(claimed)) this.#giveUp(claimed.refused)
     else this.#send(claimed)
   }
@@ -285,19 +268,26 @@ export class Exchange implements UpstreamUser, Waiter {
   // Private
 
   #attempt(): void {
-    const claimed = this.#claim(null)
+    const { route } = this.#request!
+    const claimed = this.#attempts.isFirst ? this.#claim(route, null) : this.#claimAgain(null)
     if (isRefusal(claimed)) this.#onRefused(claimed.refused)
     else this.#send(claimed)
   }
 
-  #claim(probe: Probe | null): Lease | Refusal {
-    const { route, machine } = this.#request!
-    return this.#ctx.balancer.claim(route, { exclude: this.#excluded, machine, probe })
+  #claim(route: PortRoute, probe: Probe | null): Lease | Refusal {
+    const { machine } = this.#request!
+    return this.#ctx.balancer.claim(route, { exclude: this.#attempts.excluded, machine, probe })
+  }
+
+  /** Time has passed, and the view may know more of the machines. */
+  #claimAgain(probe: Probe | null): Lease | Refusal {
+    const { app, port } = this.#request!.route
+    const route = this.#ctx.view.app(app)?.port('tcp', port)
+    return route ? this.#claim(route, probe) : { refused: 'none' }
   }
 
   #send(lease: Lease): void {
     const request = this.#request!
-    this.#attempts++
     this.#lease = lease
     const upstream = this.#ctx.upstreams.take(lease, this.#fresh, request.alone)
     this.#upstream = upstream
@@ -312,55 +302,10 @@ export class Exchange implements UpstreamUser, Waiter {
     if (upstream.accepted) this.onAccepted()
   }
 
-  #exclude(lease: Lease, failure: UpstreamFailure): void {
-    const { machine } = lease.candidate.endpoint
-    this.#excluded ??= new Set()
-    this.#excluded.add(machine)
-    if (failure.code === AT_LIMIT) {
-      lease.failed('full')
-      // Bounded by the time in the queue, and by its pace.
-      this.#attempts--
-      this.#full ??= []
-      this.#full.push(machine)
-    } else if (isHostRefusal(failure.code)) lease.failed('refused')
-    else {
-      if (failure.code === 'PU03') lease.failed('host-unreached')
-      else if (waitReasonOf(failure) === 'unreached') lease.failed('unreached')
-      // What another edge saw is in the app's log already.
-      if (failure.stage !== 'refused')
-        this.#log(
-          failure.code,
-          textOf(failure.code, failure.reason),
-          this.#request!.route.app,
-          machine,
-        )
-    }
-  }
-
   #mayRetry(failure: UpstreamFailure): boolean {
-    if (this.#attempts >= limits.ATTEMPTS_MAX) {
-      this.#ctx.counters.limit('attempts')
-      return false
-    }
-    if (this.#ctx.deadlines.now - this.#startedAt > limits.ATTEMPTS_MS) return false
-    switch (failure.stage) {
-      case 'unsent':
-        return true
-      case 'refused':
-        // The other host had sent it to the machine already: the same as if we had.
-        if (failure.code === TIMED_OUT) return false
-        return failure.code === 'PU02' ? this.#mayRepeat() : true
-      case 'sent':
-        return this.#mayRepeat()
-      default:
-        return false
-    }
-  }
-
-  /** Some app may have acted on it: again only when that does no harm (RFC 9110 9.2.2). */
-  #mayRepeat(): boolean {
-    if (!this.#request!.idempotent || !this.#body.whole) return false
-    return ++this.#repeats <= limits.REPEATS_MAX
+    const { deadlines, counters } = this.#ctx
+    const harmless = this.#request!.idempotent && this.#body.whole
+    return this.#attempts.mayRetry(failure, harmless, deadlines.now, counters)
   }
 
   #onRefused(reason: RefusalReason): void {
@@ -373,66 +318,30 @@ export class Exchange implements UpstreamUser, Waiter {
   #wait(reason: RefusalReason): boolean {
     const { deadlines, waiting, counters } = this.#ctx
     const { app, port } = this.#request!.route
-    const last = this.#lastFailure
-    const lastly = last && waitReasonOf(last)
-    this.waitsUntil = this.#startedAt + waitMs(reason, lastly)
-    if (this.waitsUntil <= deadlines.now || this.#attempts >= limits.ATTEMPTS_MAX) return false
+    this.waitsUntil = this.#attempts.waitsUntil(reason)
+    if (this.waitsUntil <= deadlines.now) return false
     if (!waiting.join(app, port, this)) {
       counters.limit('queue_per_app_max')
       this.#crowded = true
       return false
     }
     this.#waiting = true
-    // Others are only full: no need to go back to one that could not be reached.
-    if (lastly === 'unreached' && reason !== 'hard-limit') this.#excluded = null
-    else if (this.#full) for (const machine of this.#full) this.#excluded?.delete(machine)
-    this.#full = null
+    this.#attempts.waits(reason)
     return true
   }
 
-  /** Nobody can take it, and it will not wait. */
-  #giveUp(reason: RefusalReason): void {
+  /** Nobody can take it, and it does not wait; null: the last failure was the end of it. */
+  #giveUp(reason: RefusalReason | null): void {
     const { route, machine } = this.#request!
-    const last = this.#lastFailure
-    const atLimit = reason === 'hard-limit' || last?.code === AT_LIMIT
-    const why = this.#crowded ? TOO_MANY_WAIT : atLimit ? ALL_FULL : NONE_SERVES
     this.#finish()
-    if (machine !== null && !last) this.#client.sendFailure(503, codeOfRefusal(reason), '')
-    else if (last && last.code !== AT_LIMIT) this.#failWith(last, route.app, machine)
-    else this.#fail(503, 'PR04', textOf('PR04', why), route.app, '')
-  }
-
-  #failWith(failure: UpstreamFailure, app: string, onlyMachine: string | null): void {
-    const { code, reason } = failure
-    const nobody = isHostRefusal(code)
-    if (code === AT_LIMIT) {
-      this.#fail(503, 'PR04', textOf('PR04', ALL_FULL), app, '')
+    if (machine !== null && reason !== null && this.#attempts.isFirst) {
+      this.#client.sendFailure(503, codeOfRefusal(reason), '')
       return
     }
-    if (code === TIMED_OUT) {
-      this.#client.sendFailure(504, 'PU02', NO_ANSWER)
-      return
-    }
-    if (onlyMachine === null && (nobody || (this.#several && code !== 'PU02'))) {
-      const message = textOf('PR03', `last: ${textOf(code, reason)} (${code})`)
-      this.#fail(nobody ? 503 : 502, 'PR03', message, app, '')
-    } else {
-      const message = textOf(code, reason)
-      // The others were logged when they failed.
-      if (failure.reused) this.#log(code, message, app, this.#lastMachine)
-      this.#client.sendFailure(502, code, message)
-    }
-  }
-
-  #fail(
-    status: 502 | 503 | 504,
-    code: string,
-    message: string,
-    app: string,
-    machine: string,
-  ): void {
-    this.#ctx.counters.error(code)
-    this.#log(code, message, app, machine)
+    const { status, code, message, log } = this.#attempts.finalAnswer(reason, this.#crowded)
+    if (code.startsWith('PR')) this.#ctx.counters.error(code)
+    if (log)
+      this.#log(code, message, route.app, code.startsWith('PR') ? '' : this.#attempts.machine)
     this.#client.sendFailure(status, code, message)
   }
 
@@ -454,21 +363,4 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#body.drop()
     lease?.release()
   }
-}
-
-const ALL_FULL = 'all are at their hard limit'
-const TOO_MANY_WAIT = 'all are at their hard limit, and too many requests wait already'
-const NONE_SERVES = 'none is started, healthy and not cordoned'
-const NO_ANSWER = 'the app did not answer in time'
-
-function waitReasonOf({ code, stage }: UpstreamFailure): WaitReason | null {
-  if (code === AT_LIMIT) return 'full'
-  const unsentThere = stage === 'refused' && code.startsWith('PC')
-  return stage === 'unsent' || unsentThere ? 'unreached' : null
-}
-
-/** What a code means, and in this case. */
-function textOf(code: string, detail: string): string {
-  const what = isErrorCode(code) ? CODES[code] : detail
-  return detail === '' || what === detail ? what : `${what}: ${detail}`
 }

@@ -1,21 +1,21 @@
 import net from 'node:net'
 import type { PortRoute } from '../../view/edge-view.ts'
 import {
-  AT_LIMIT,
   codeOfRefusal,
-  isHostRefusal,
   prefaceOrigin,
   prefaceTarget,
   refusalCode,
+  refusalLine,
 } from '../backhaul/preface.ts'
 import { isRefusal, type Lease, type Probe, type RefusalReason } from '../balance/balancer.ts'
-import { type Turn, type Waiter, waitMs } from '../balance/wait-queues.ts'
+import type { Turn, Waiter } from '../balance/wait-queues.ts'
 import type { OpenConnection, ProxyContext } from '../context.ts'
 import type { Timed } from '../deadlines.ts'
-import { CODES, isErrorCode } from '../errors/codes.ts'
+import { textOf } from '../errors/codes.ts'
 import type { PublicOrigin } from '../http1/public-connection.ts'
 import { latin1 } from '../latin1.ts'
 import * as limits from '../limits.ts'
+import { Attempts } from '../upstream/attempts.ts'
 import { proxyHeader } from './proxy-header.ts'
 
 /** Passes the octets of a connection through to a machine (U7), with a PROXY header if asked for. */
@@ -55,13 +55,10 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   readonly #acceptLine: string
   #upstream: net.Socket | null = null
   #lease: Lease | null = null
-  #excluded: Set<string> | null = null
-  #attempts = 0
-  #startedAt = 0
+  readonly #attempts = new Attempts()
   #waiting = false
   #open = false
   #closed = false
-  #lastCode = ''
 
   constructor(
     ctx: ProxyContext,
@@ -92,7 +89,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     ctx.deadlines.add(this)
     ctx.counters.connectionsOpen++
     ctx.counters.tunnelsOpen++
-    this.#startedAt = ctx.deadlines.now
+    this.#attempts.begin(ctx.deadlines.now)
     const { app, port } = this.#route
     if (this.#machine === null && ctx.waiting.has(app, port)) this.#onRefused('hard-limit')
     else this.#attempt(null)
@@ -122,32 +119,33 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   }
 
   #attempt(probe: Probe | null): void {
-    const wanted = { exclude: this.#excluded, machine: this.#machine, probe }
-    const claimed = this.#ctx.balancer.claim(this.#route, wanted)
+    const wanted = { exclude: this.#attempts.excluded, machine: this.#machine, probe }
+    const { app, port } = this.#route
+    // Time may have passed, and the view know more of the machines.
+    const route = this.#ctx.view.app(app)?.port('tcp', port)
+    const claimed = route ? this.#ctx.balancer.claim(route, wanted) : ({ refused: 'none' } as const)
     if (isRefusal(claimed)) this.#onRefused(claimed.refused)
     else this.#dial(claimed)
   }
 
   #onRefused(reason: RefusalReason): void {
-    if (this.#machine === null && this.#wait(reason)) return
-    if (this.#machine !== null) this.#giveUp(this.#lastCode || codeOfRefusal(reason))
-    else this.#giveUp(reason === 'hard-limit' ? AT_LIMIT : this.#lastCode || 'PR01')
+    if (this.#machine !== null) this.#refuse(this.#attempts.last?.code ?? codeOfRefusal(reason))
+    else if (!this.#wait(reason)) this.#giveUp(reason)
   }
 
   /** Joins the queue (L6); false when it has waited long enough, or too many do. */
   #wait(reason: RefusalReason): boolean {
     const { deadlines, waiting, counters } = this.#ctx
-    const last = this.#lastCode === '' ? null : this.#lastCode === AT_LIMIT ? 'full' : 'unreached'
-    this.waitsUntil = this.#startedAt + waitMs(reason, last)
-    if (this.waitsUntil <= deadlines.now || this.#attempts >= limits.ATTEMPTS_MAX) return false
+    this.deadline = Infinity
+    this.waitsUntil = this.#attempts.waitsUntil(reason)
+    if (this.waitsUntil <= deadlines.now) return false
     this.#waiting = waiting.join(this.#route.app, this.#route.port, this)
-    if (!this.#waiting) counters.limit('queue_per_app_max')
-    else if (reason !== 'hard-limit' || last === 'full') this.#excluded = null
+    if (this.#waiting) this.#attempts.waits(reason)
+    else counters.limit('queue_per_app_max')
     return this.#waiting
   }
 
   #dial(claimed: Lease): void {
-    this.#attempts++
     this.#lease = claimed
     this.deadline = this.#ctx.deadlines.now + limits.CONNECT_MS
     this.#ctx.counters.upstreamConnects++
@@ -207,7 +205,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
         return
       }
       const code = refusalCode(text)
-      if (code !== '') this.#onFailed(code ?? 'PU03')
+      if (code !== '') this.#onFailed(code ?? 'PU03', 'refused')
     }
     upstream.on('data', onData)
   }
@@ -223,48 +221,40 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     pump(upstream, client, (n) => (counters.bytesToClients += n))
   }
 
-  #onFailed(code: string): void {
+  /** Nothing of the client's has been sent: whatever failed, it can be tried again. */
+  #onFailed(code: string, stage: 'unsent' | 'refused' = 'unsent'): void {
     const lease = this.#lease
     const upstream = this.#upstream
+    const { counters, deadlines } = this.#ctx
     this.#upstream = null
     this.#lease = null
     upstream?.destroy()
-    this.#lastCode = code
-    this.#ctx.counters.error(code)
-    if (lease) {
-      this.#excluded ??= new Set()
-      this.#excluded.add(lease.candidate.endpoint.machine)
-      if (code === AT_LIMIT) {
-        lease.failed('full')
-        this.#attempts--
-      } else if (isHostRefusal(code)) lease.failed('refused')
-      else {
-        lease.failed(code === 'PU03' ? 'host-unreached' : 'unreached')
-        if (isErrorCode(code)) this.#log(code, lease.candidate.endpoint.machine, CODES[code])
-      }
-      lease.release()
-    }
+    counters.error(code)
+    if (!lease) return
+    const failure = { code, reason: '', stage, reused: false }
+    this.#attempts.failed(failure, lease, true)
+    if (stage === 'unsent') this.#log(code, this.#attempts.machine, textOf(code, ''))
+    lease.release()
     if (this.#closed) return
-    if (this.#attempts >= limits.ATTEMPTS_MAX) {
-      this.#ctx.counters.limit('attempts')
-      this.#giveUp(code)
-    } else {
-      this.#ctx.counters.retries++
+    if (this.#attempts.mayRetry(failure, true, deadlines.now, counters)) {
+      counters.retries++
       this.#attempt(null)
-    }
+    } else if (this.#machine !== null) this.#refuse(code)
+    else this.#giveUp(null)
   }
 
-  #giveUp(code: string): void {
-    if (this.#machine !== null) {
-      this.#client.end(`-${code}\n`, 'latin1')
-      this.#client.resume()
-      return
-    }
-    const shown = isErrorCode(code) ? code : 'PR01'
-    const why = code === AT_LIMIT ? 'all machines of the app are at their hard limit' : CODES[shown]
-    const message = `a connection was reset: ${why}`
+  /** To the edge that has chosen the machine. */
+  #refuse(code: string): void {
+    this.#client.end(refusalLine(code), 'latin1')
+    this.#client.resume()
+  }
+
+  #giveUp(reason: RefusalReason | null): void {
+    const { code, message } = this.#attempts.finalAnswer(reason, false)
+    // L14: what HTTP calls PR04 is PR01 without it.
+    const shown = code === 'PR04' ? 'PR01' : code
     this.#ctx.counters.error(shown)
-    this.#log(shown, '', message)
+    this.#log(shown, '', `a connection was reset: ${message}`)
     this.#client.resetAndDestroy()
   }
 
