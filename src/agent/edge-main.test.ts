@@ -9,18 +9,21 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { encodeLine, LineSplitter } from '../base/ndjson.ts'
 import type { EdgeLine, FeedLine } from '../model/wire.ts'
-import { testEntries } from '../proxy/testing.ts'
+import { type TestService, testEntries } from '../proxy/testing.ts'
 import { openReplica } from './replica.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'edge-main-'))
 /** What the holder keeps: a socket that listens, outlives every edge, and accepts nothing itself. */
 const listener = openListener()
 let release: (() => void) | null = null
+let held: (() => void)[] = []
 const origin = http.createServer((request, response) => {
   if (request.url === '/slow') release = () => response.end('slow')
+  else if (request.url === '/hold') held.push(() => response.end('held'))
   else response.end(`from ${request.headers['fly-region']}`)
 })
 let agent: net.Server
+const followers = new Set<net.Socket>()
 const heard: EdgeLine[] = []
 const edges: ChildProcess[] = []
 const portOf = (server: net.Server) => (server.address() as net.AddressInfo).port
@@ -41,46 +44,55 @@ after(() => {
   rmSync(dir, { recursive: true })
 })
 
-function openListener(): { fd: number; port: number } {
+/** Several may listen on one port: the kernel deals connections out among them. */
+function openListener(onPort = 0): { fd: number; port: number } {
   const ffi = process.getBuiltinModule('node:ffi')!
   const { functions: libc } = ffi.dlopen('libc.so.6', {
     socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
+    setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
     bind: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
     listen: { arguments: ['i32', 'i32'], return: 'i32' },
     getsockname: { arguments: ['i32', 'pointer', 'pointer'], return: 'i32' },
   })
   const address = Buffer.alloc(16)
   address.writeUInt16LE(2) // AF_INET
+  address.writeUInt16BE(onPort, 2)
   address.set([127, 0, 0, 1], 4)
   const length = Buffer.from([16, 0, 0, 0])
   const fd = libc.socket(2, 1, 0)
   const pointer = ffi.getRawPointer(address)
+  const one = ffi.getRawPointer(Buffer.from([1, 0, 0, 0]))
+  assert.equal(libc.setsockopt(fd, 1, 15, one, 4), 0) // SOL_SOCKET, SO_REUSEPORT
   assert.equal(libc.bind(fd, pointer, 16) | libc.listen(fd, 128), 0)
   assert.equal(libc.getsockname(fd, pointer, ffi.getRawPointer(length)), 0)
   return { fd, port: address.readUInt16BE(2) }
 }
 
 /** An app at the listener's own address and port, as a transparent socket would show it. */
-function snapshot(revision: number): FeedLine[] {
-  const service = { port: listener.port, internalPort: portOf(origin) }
+function snapshot(revision: number, limits: Partial<TestService> = {}): FeedLine[] {
+  const service = { port: listener.port, internalPort: portOf(origin), ...limits }
   const app = { name: 'hello', addresses: ['127.0.0.1'] }
   const entries = testEntries([{ ...app, machines: [{ id: 'm1', services: [service] }] }])
   const events = entries.map(([key, value]) => ['put', key, value, revision] as const)
   return [{ t: 'snapshot' }, { t: 'events', revision, events }, { t: 'synced', revision }]
 }
 
-function startEdge(): ChildProcess {
+function startEdge(fds = [listener.fd]): ChildProcess {
   const config = {
     ...{ host: 'iad1', region: 'iad', index: 1, replica: join(dir, 'replica.db') },
-    ...{ feedSocket: join(dir, 'feed.sock'), listenFds: [4], appsDomains: ['fairway.test'] },
-    ...{ meshAddress: 'fdaa:0:0:fff::1', backhaulPort: 4290, workers: 1, drainMs: 5_000 },
+    ...{
+      feedSocket: join(dir, 'feed.sock'),
+      listenFds: fds.map((_, i) => 4 + i),
+      appsDomains: ['fairway.test'],
+    },
+    ...{ meshAddress: 'fdaa:0:0:fff::1', backhaulPort: 4290, workers: fds.length, drainMs: 5_000 },
     metricsSocket: join(dir, 'metrics.sock'),
   }
   const path = join(dir, 'edge.json')
   writeFileSync(path, JSON.stringify(config))
   const main = join(import.meta.dirname, 'edge-main.ts')
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, path], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc', listener.fd],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
   })
   edges.push(child)
   return child
@@ -118,6 +130,8 @@ test('an edge serves its replica, follows its agent and hands over', {
     socket.on('data', (chunk: Buffer) => {
       for (const text of lines.push(chunk)) heard.push(JSON.parse(text) as EdgeLine)
     })
+    followers.add(socket)
+    socket.on('error', () => {}).on('close', () => followers.delete(socket))
     for (const line of snapshot(9)) socket.write(encodeLine(line))
   })
   agent.listen(join(dir, 'feed.sock'))
@@ -138,6 +152,46 @@ test('an edge serves its replica, follows its agent and hands over', {
   assert.equal(code, 0)
   assert.equal(await get('/'), 'from iad')
   assert.match(await metrics(), /fairway_edge_requests_total\{status="2xx"\} \d+/)
+})
+
+test('two workers keep one hard limit, serve in turn and tell the load', {
+  timeout: 20_000,
+}, async () => {
+  const [hard, requests] = [3, 24]
+  const other = openListener(listener.port)
+  for (const edge of edges) {
+    if (edge.exitCode !== null) continue
+    edge.kill('SIGTERM')
+    await once(edge, 'exit')
+  }
+  heard.length = 0
+  const edge = startEdge([listener.fd, other.fd])
+  await said(edge, 'ready')
+  await until(() => followers.size === 1)
+  const lines = snapshot(10, { soft: 2, hard }).slice(1)
+  for (const follower of followers) for (const line of lines) follower.write(encodeLine(line))
+  await until(() => heard.some((line) => line.t === 'applied' && line.revision === 10))
+
+  const loads = () => heard.flatMap((line) => (line.t === 'load' ? [line] : []))
+  let answered = 0
+  const all = Array.from({ length: requests }, () => get('/hold').then(() => answered++))
+  await until(() => held.length === hard && loads().some(({ load }) => load === 2))
+  assert.match(await metrics(), new RegExp(`requests_queued ${requests - hard}\\n`))
+  for (let n = 0; n < requests; n++) {
+    await until(() => held.length > 0)
+    assert.ok(held.length <= hard)
+    held.shift()!()
+    await until(() => answered === n + 1)
+  }
+  await Promise.all(all)
+  held = []
+  await until(() => loads().at(-1)?.load === 0)
+  assert.deepEqual(
+    new Set(loads().map(({ machine, service }) => `${machine} ${service}`)),
+    new Set(['m1 0']),
+  )
+  assert.ok(loads().length <= 8, JSON.stringify(loads()))
+  closeSync(other.fd)
 })
 
 async function metrics(): Promise<string> {
