@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
+import { keepCompiled } from '../base/compiled.ts'
 import { messageOf } from '../base/errors.ts'
 import { parseIp, parsePrefix, prefixContains } from '../base/ip.ts'
 import { createLogger } from '../base/log.ts'
@@ -35,6 +36,7 @@ const server = await listen()
 process.on('SIGTERM', () => void server.close().then(() => process.exit(0)))
 process.on('disconnect', () => process.exit(0))
 process.send?.({ t: 'ready' })
+keepCompiled()
 log.info({ listen: config.listen, port: server.port }, 'resolver ready')
 
 async function listen(): Promise<DnsServer> {

@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import { isoTime } from '../base/clock.ts'
+import { keepCompiled } from '../base/compiled.ts'
 import { messageOf } from '../base/errors.ts'
 import type { LogLine } from '../model/wire.ts'
 import { renderMetrics } from '../proxy/counters.ts'
@@ -89,6 +90,7 @@ async function start(): Promise<void> {
   }
   serveMetrics()
   process.send?.({ t: 'ready' })
+  keepCompiled()
 }
 
 /** The socket is made under a name of its own and moved: an older edge that ends takes away only its. */

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
+import { keepCompiled } from '../base/compiled.ts'
 import type { FeedLine } from '../model/wire.ts'
 import { LoadTable } from '../proxy/balance/loads.ts'
 import { EdgeProxy } from '../proxy/edge-proxy.ts'
@@ -70,6 +71,7 @@ async function listen(): Promise<void> {
   void listenBackhaul()
   await proxy.listen({ fd: data.listenFd })
   say({ t: 'listening' })
+  keepCompiled()
 }
 
 /** The mesh comes up with the agent, maybe after us. An edge that is being replaced has it too. */

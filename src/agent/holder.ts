@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createAnnounceFiles } from '../anycast/announcer.ts'
 import { hostConfig } from '../anycast/bird.ts'
+import { keepCompiled } from '../base/compiled.ts'
 import { createLogger } from '../base/log.ts'
 import { openTransparentListeners } from '../kernel/listener.ts'
 import { Unit, type UnitStatus } from '../kernel/unit.ts'
@@ -41,6 +42,7 @@ for (const name of ['agent', 'dns', 'edge'] as const) units[name].start()
 process.on('message', (message: HolderRequest) => void handle(message))
 process.on('SIGTERM', () => void close())
 process.send?.({ t: 'ready' })
+keepCompiled()
 
 type UnitName = keyof typeof units
 

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createAnnouncer } from '../anycast/announcer.ts'
 import { systemClock } from '../base/clock.ts'
+import { keepCompiled } from '../base/compiled.ts'
 import { messageOf } from '../base/errors.ts'
 import { createLogger, type Logger } from '../base/log.ts'
 import { systemExec } from '../kernel/exec.ts'
@@ -47,6 +48,7 @@ process.on('disconnect', () => void close())
 
 await agent.start()
 process.send?.({ t: 'ready' })
+keepCompiled()
 log.info('ready')
 
 function createClient({ controlUrls, tls }: AgentConfig): ControlClient {

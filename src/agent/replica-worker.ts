@@ -1,4 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { keepCompiled } from '../base/compiled.ts'
 import { messageOf } from '../base/errors.ts'
 import { openReplica } from './replica.ts'
 import type { ReplicaBatch } from './replica-batch.ts'
@@ -19,3 +20,4 @@ parentPort!.on('message', (message: ReplicaBatch | 'close') => {
     parentPort!.postMessage({ error: messageOf(error) })
   }
 })
+keepCompiled()

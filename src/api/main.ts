@@ -1,3 +1,4 @@
+import { keepCompiled } from '../base/compiled.ts'
 import { messageOf } from '../base/errors.ts'
 import { createLogger } from '../base/log.ts'
 import { loadControlConfig } from '../control/config.ts'
@@ -18,6 +19,7 @@ async function main(): Promise<void> {
   const { apiPort, agentsPort } = control
   process.stdout.write(`control plane ready: API on port ${apiPort}, agents on ${agentsPort}\n`)
   process.send?.({ t: 'ready', apiPort, agentsPort })
+  keepCompiled()
   const end = () => {
     setTimeout(() => process.exit(1), CLOSE_TIMEOUT_MS).unref()
     control.close().then(

@@ -1,6 +1,7 @@
 import { chmodSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
+import { keepCompiled } from '../base/compiled.ts'
 import { messageOf } from '../base/errors.ts'
 import { createLogger } from '../base/log.ts'
 import { systemExec } from '../kernel/exec.ts'
@@ -48,6 +49,7 @@ async function up(): Promise<void> {
   serve(started)
   await started.start(progress)
   process.stdout.write(`${JSON.stringify({ ready: true })}\n`)
+  keepCompiled()
 }
 
 function serve(worldUnits: WorldUnits): void {

@@ -4,6 +4,7 @@ import { connect, createServer, type Server } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { keepCompiled } from '../base/compiled.ts'
 import { messageOf } from '../base/errors.ts'
 import { CgroupRoot } from './cgroups.ts'
 import { readDescription } from './description.ts'
@@ -49,6 +50,7 @@ async function heard(line: string): Promise<void> {
     const appsPort = await relay(world.relay.appsPort, state.appsSocket)
     const apiPort = await relay(world.relay.apiPort, state.apiSocket)
     say({ ready: record(appsPort, apiPort) })
+    keepCompiled()
   } catch (error) {
     say({ failed: messageOf(error) })
     await stop()

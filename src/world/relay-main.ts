@@ -1,5 +1,6 @@
 import { chmodSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
+import { keepCompiled } from '../base/compiled.ts'
 
 /**
  * Carries connections from a unix socket to an address in the world. usage: relay-main.ts SOCKET HOST PORT
@@ -21,5 +22,6 @@ server.maxConnections = CONNECTIONS_MAX
 server.listen(path, () => {
   chmodSync(path, 0o600)
   process.send?.({ t: 'ready' })
+  keepCompiled()
 })
 process.on('SIGTERM', () => process.exit(0))

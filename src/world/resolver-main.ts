@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { ControlClient } from '../agent/control-client.ts'
 import { followControl } from '../agent/control-link.ts'
 import { systemClock } from '../base/clock.ts'
+import { keepCompiled } from '../base/compiled.ts'
 import { createLogger } from '../base/log.ts'
 import { createAuthoritativeServer } from '../dns/zone.ts'
 import { ZoneIndex } from '../view/zone-view.ts'
@@ -53,6 +54,7 @@ await followControl(
       if (line.t !== 'synced' || ready) return
       ready = true
       process.send?.({ t: 'ready' })
+      keepCompiled()
     },
   },
 )
