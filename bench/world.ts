@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
 import { ROOT, type TestWorld, upWorld } from '../test/support/world.ts'
 
 /**
@@ -11,10 +12,14 @@ export interface WorldResult {
   readonly upMs: readonly number[]
   /** From the API's reply to the answer in the slowest region; 0 when it answered before the reply. */
   readonly propagationMs: Percentiles
-  /** From the API call to the process running, by the host's own event. */
+  /** From the API call to the process running, by the host's own event; it was down for a while. */
   readonly machineStartMs: Percentiles
   /** From the API call to the reply of `wait?state=started`. */
   readonly machineStartSeenMs: Percentiles
+  /** The same when the machine has stopped a moment ago, and does not stand by yet. */
+  readonly machineStartAtOnceMs: Percentiles
+  /** From the call that makes a machine to its process running. */
+  readonly machineFirstStartMs: Percentiles
 }
 
 export interface Percentiles {
@@ -29,6 +34,9 @@ export interface Percentiles {
 const WARM_UPS = 3
 const ALLOCATIONS = 200
 const STARTS = 40
+const FIRST_STARTS = 20
+/** A machine that people or a request start has been down for longer than that. */
+const STOPPED_MS = 1_000
 const UPS = 3
 
 export async function measureWorld(): Promise<WorldResult> {
@@ -76,28 +84,70 @@ async function measurePropagation(world: TestWorld): Promise<Percentiles> {
   }
 }
 
-async function measureStarts(
+type Starts = Pick<
+  WorldResult,
+  'machineStartMs' | 'machineStartSeenMs' | 'machineStartAtOnceMs' | 'machineFirstStartMs'
+>
+
+async function measureStarts(world: TestWorld): Promise<Starts> {
+  const { running, seen } = await startAgain(world, STOPPED_MS)
+  const atOnce = await startAgain(world, 0)
+  return {
+    machineStartMs: percentiles(running),
+    machineStartSeenMs: percentiles(seen),
+    machineStartAtOnceMs: percentiles(atOnce.running),
+    machineFirstStartMs: percentiles(await startFirst(world)),
+  }
+}
+
+const MACHINES = '/v1/apps/hello/machines'
+
+/** Stops and starts one machine; `stoppedMs`: how long it stays down. */
+async function startAgain(
   world: TestWorld,
-): Promise<Pick<WorldResult, 'machineStartMs' | 'machineStartSeenMs'>> {
-  const machines = (await api(world, 'GET', '/v1/apps/hello/machines')) as { id: string }[]
-  const path = `/v1/apps/hello/machines/${machines[0]!.id}`
+  stoppedMs: number,
+): Promise<{ running: number[]; seen: number[] }> {
+  const machines = (await api(world, 'GET', MACHINES)) as { id: string }[]
+  const path = `${MACHINES}/${machines[0]!.id}`
   const running: number[] = []
   const seen: number[] = []
   for (let i = 0; i < STARTS; i++) {
     await api(world, 'POST', `${path}/stop`)
     await api(world, 'GET', `${path}/wait?state=stopped&timeout=30`)
+    await delay(stoppedMs)
     const calledMs = wallMs()
     await api(world, 'POST', `${path}/start`)
     await api(world, 'GET', `${path}/wait?state=started&timeout=30`)
     seen.push(wallMs() - calledMs)
-    const { events } = (await api(world, 'GET', path)) as {
-      events: { type: string; status: string; timestamp: number }[]
-    }
-    running.push(
-      events.find((e) => e.type === 'start' && e.status === 'started')!.timestamp - calledMs,
-    )
+    running.push((await startedAt(world, path)) - calledMs)
   }
-  return { machineStartMs: percentiles(running), machineStartSeenMs: percentiles(seen) }
+  return { running, seen }
+}
+
+async function startFirst(world: TestWorld): Promise<number[]> {
+  const [like] = (await api(world, 'GET', MACHINES)) as { region: string; config: object }[]
+  const running: number[] = []
+  for (let i = 0; i < FIRST_STARTS; i++) {
+    const calledMs = wallMs()
+    const { id } = (await api(world, 'POST', MACHINES, {
+      region: like!.region,
+      config: like!.config,
+    })) as { id: string }
+    const path = `${MACHINES}/${id}`
+    await api(world, 'GET', `${path}/wait?state=started&timeout=30`)
+    running.push((await startedAt(world, path)) - calledMs)
+    await api(world, 'DELETE', `${path}?force=true`)
+    await api(world, 'GET', `${path}/wait?state=destroyed&timeout=30`)
+  }
+  return running
+}
+
+/** When the host saw the machine's last start, in the wall clock's milliseconds. */
+async function startedAt(world: TestWorld, path: string): Promise<number> {
+  const { events } = (await api(world, 'GET', path)) as {
+    events: { type: string; status: string; timestamp: number }[]
+  }
+  return events.find((e) => e.type === 'start' && e.status === 'started')!.timestamp
 }
 
 interface Probe {

@@ -411,6 +411,59 @@ function inside(): void {
     await agent.kill()
   })
 
+  test('a stopped machine stands by, and starts whatever became of that', async () => {
+    const server = machine({ init: { cmd: ['node', 'server.mjs'] } })
+    const sandbox = join('/run', 'l', 'runc', server.id)
+    const standsBy = async () => {
+      const deadline = Date.now() + WAIT_MS
+      while (!existsSync(join(sandbox, 'exec.fifo'))) {
+        assert.ok(Date.now() < deadline, 'it does not stand by')
+        await delay(10)
+      }
+      await delay(100) // The agent has heard of it.
+    }
+    let agent = await new Agent(settings('l')).ready()
+    let { generation } = server
+    const ask = async (desired: 'started' | 'stopped') => {
+      generation += 1
+      const sentMs = Date.now()
+      agent.send({ t: 'apply', machines: [{ ...server, desired, generation }] })
+      const is = (r: MachineReport) => r.generation === generation && r.state === desired
+      await agent.until(server.id, is)
+      return Date.now() - sentMs
+    }
+    const answers = async () => {
+      while (!(await fetch(`http://${server.v4}/`).catch(() => undefined))?.ok) await delay(5)
+    }
+    await ask('started')
+    await ask('stopped')
+    await standsBy()
+    console.log(`timing: start of a machine that stands by ${await ask('started')} ms`)
+    await answers()
+
+    await ask('stopped')
+    await standsBy()
+    const pidFile = join(state, 'l', 'state', 'machines', server.id, 'conmon', 'pid')
+    process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL')
+    await ask('started')
+    await answers()
+
+    await ask('stopped')
+    await standsBy()
+    const before = readFileSync(pidFile, 'utf8')
+    await agent.kill()
+    agent = await new Agent(settings('l')).ready()
+    agent.send({ t: 'apply', machines: [{ ...server, desired: 'stopped', generation }] })
+    while (!existsSync(pidFile) || readFileSync(pidFile, 'utf8') === before) await delay(10)
+    await standsBy()
+    await ask('started')
+    await answers()
+    agent.send({ t: 'apply', machines: [] })
+    await agent.until(server.id, ({ gone }) => gone)
+    assert.equal(existsSync(sandbox), false)
+    await agent.kill()
+  })
+
   test('a program without handlers stops at once', async () => {
     const sleeper = machine({ init: { exec: ['sleep', '100'] } })
     const agent = await new Agent(settings('j')).ready()
