@@ -179,6 +179,19 @@ describe('balancing', () => {
     assert.equal(kills.length, 3)
   })
 
+  test('edges replaced one after the other: no request fails, whatever it is', async () => {
+    const what = { url: `${URL}/?ms=5`, method: 'POST', clients: 4, pauseMs: 5 }
+    const client = startLoad(what, 'client-nrt')
+    await eventually('all are asked', 5_000, async () => client.answers.length > 50)
+    for (const host of ['host-iad1', 'host-lhr1', 'host-nrt1', 'host-iad2'])
+      await world.fairway(['world', 'restart', host, 'edge'])
+    const answers = await client.stop()
+    assert.deepEqual(
+      answers.filter(({ status }) => status !== 200),
+      [],
+    )
+  })
+
   for (const [what, port, status, code] of [
     ['does not listen', 8001, 502, 'PC01'],
     ['closes at once', 8002, 502, 'PU02'],
