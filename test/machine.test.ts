@@ -209,6 +209,8 @@ function inside(): void {
     assert.match(answer.status, /^PPid:\s1$/m)
     assert.ok(answer.etc.includes('ssl') && !answer.etc.includes('shadow'), String(answer.etc))
     assert.ok(answer.certificates > 10, 'certificates of authorities')
+    const bundle = join(settings('a').stateDir, 'machines', server.id, 'bundle')
+    assert.ok(!(await readdir(bundle)).includes('attach'), 'no socket to its terminal')
     const [init, main] = await first.ps(server.id)
     assert.equal(init?.pid, 1)
     assert.match(main?.command ?? '', /^node server\.mjs/)

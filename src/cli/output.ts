@@ -36,7 +36,9 @@ export function vertical(title: string, rows: readonly (readonly [string, Cell])
 }
 
 const cellText = (cell: Cell): string =>
-  cell === null || cell === undefined ? '' : String(cell).replace(/[\u0000-\u001f\u007f]/g, ' ')
+  cell === null || cell === undefined
+    ? ''
+    : String(cell).replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
 
 const trimmed = (text: string): string =>
   text

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { lineText } from './commands/logs.ts'
 import { parseSecretLines } from './key-values.ts'
 import { booleanFlag } from './options.ts'
 import { ago, bytesText, table } from './output.ts'
@@ -127,4 +128,14 @@ test('texts for people', () => {
   )
   assert.deepEqual(['true', true, '0', 'F'].map(booleanFlag), [true, true, false, false])
   assert.throws(() => booleanFlag('maybe'), /"maybe"/)
+})
+
+test('what an app says cannot steer the terminal of who reads it', () => {
+  const hostile = 'a\u001b]52;c;x\u0007b\u009b2Jc\rd\u007f'
+  assert.doesNotMatch(table(['x'], [[hostile]]), /[\u001b\u0007\u009b\r\u007f]/)
+  const line = lineText({
+    ...{ timestamp: 't', app: 'a', machine: 'm', region: 'iad', host: 'h', level: 'info' },
+    ...{ source: 'app', message: hostile },
+  })
+  assert.doesNotMatch(line, /[\u001b\u0007\u009b\r\u007f]/)
 })

@@ -112,6 +112,8 @@ async function create(c: Conmon, run: Run, { id, folder }: SandboxSpec): Promise
   const pid = answer.data ?? answer.pid ?? -1
   if (pid > 0) {
     c.supervised.add(id)
+    // Nobody attaches: what could be done through it by whoever finds it, nobody needs.
+    await rm(join(folder, 'bundle', 'attach'), { force: true })
     return
   }
   const reason = runtimeMessage(answer.message ?? '') || `the runtime answered ${pid}`

@@ -46,7 +46,7 @@ async function logs(session: Session, flags: LogFlags & { machine?: string | und
 
 /** `time source[machine] region [level] message`, what a process printed without control codes. */
 export const lineText = (line: LogLine): string => {
-  const message = line.message.replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, '')
+  const message = line.message.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '')
   const who = `${line.source}[${line.machine}]`
   return `${line.timestamp} ${who} ${line.region} [${line.level}] ${message}`
 }
