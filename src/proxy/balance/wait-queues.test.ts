@@ -53,7 +53,9 @@ class Place {
 const soon = () => new Promise((resolve) => setImmediate(resolve))
 
 describe('those who wait', () => {
-  test('are served in their order, as slots become free', async () => {
+  test('are served in their order, as slots become free', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] }) // Their own tries by time would come in between.
+    t.after(() => mock.timers.reset())
     const place = new Place()
     const [, b] = place.join('a', 'b', 'c')
     assert.ok(place.queues.has('app', 80))

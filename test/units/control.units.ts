@@ -1,0 +1,3 @@
+import { GROUPS, runFolders } from './group.ts'
+
+await runFolders(GROUPS.control!)

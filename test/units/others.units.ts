@@ -1,0 +1,3 @@
+import { otherFolders, runFolders } from './group.ts'
+
+await runFolders(otherFolders())
