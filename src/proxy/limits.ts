@@ -68,7 +68,7 @@ export const RETAINED_BYTES_MAX = 64 * 1024 * 1024
 export const QUEUE_MS = 5_000
 /** Waiting for a machine that is starting, when no other can serve. */
 export const START_WAIT_MS = 3_000
-/** Trying again at machines that could not be reached, when no other is left. */
+/** For machines that could not be reached, or do not pass their checks, when no other is left. */
 export const RECONNECT_WAIT_MS = 1_000
 /** How many may wait in one worker: for one app, and in all. Above: 503 at once. */
 export const QUEUED_PER_APP_MAX = 256

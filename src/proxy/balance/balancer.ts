@@ -63,7 +63,7 @@ export type RefusalReason =
   | 'unavailable'
   /** None can serve now, but one of them is about to: worth a short wait. */
   | 'starting'
-  /** The one that could serve could not be reached a moment ago. */
+  /** The one that could serve could not be reached a moment ago, or does not pass its checks (yet). */
   | 'down'
   /** All that could serve are at their hard limit: worth waiting for. */
   | 'hard-limit'

@@ -79,6 +79,7 @@ describe('who is chosen', () => {
     ['a host that does not report, rather than nobody', [machine('dark', 'nrt2')], 'dark'],
     ['this host before others of its region', [near, machine('own', 'iad1')], 'own'],
     ['nobody: one is starting', [machine('off', 'iad2', {}, { state: 'restarting' })], 'starting'],
+    ['nobody: one is sick', [machine('sick', 'iad2', { healthy: false })], 'down'],
     ['nobody: unavailable', [machine('off', 'iad2', {}, { state: 'stopped' })], 'unavailable'],
     ['nobody: all at their limit', [machine('full', 'iad2', { load: 2 })], 'hard-limit'],
   ]

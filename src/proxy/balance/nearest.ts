@@ -122,7 +122,7 @@ class Nearest {
       const { endpoint } = candidate
       if (exclude?.has(endpoint.machine)) continue
       if (!isServing(candidate)) {
-        refused = rather(refused, ON_ITS_WAY.has(endpoint.state) ? 'starting' : 'unavailable')
+        refused = rather(refused, whyNot(endpoint))
         continue
       }
       const via = endpoint.host === host ? null : view.host(endpoint.host)
@@ -186,6 +186,13 @@ const isProbed = (machine: string, probe: ClaimOptions['probe']): boolean =>
   !!probe && (probe === 'any' || probe.machine === machine)
 
 const serviceOf = ({ endpoint, service }: Candidate): EndpointService => endpoint.services[service]!
+
+/** What fails its checks may have just started, and not have passed them yet. */
+function whyNot({ state, cordoned }: Endpoint): RefusalReason {
+  if (cordoned) return 'unavailable'
+  if (ON_ITS_WAY.has(state)) return 'starting'
+  return state === 'started' ? 'down' : 'unavailable'
+}
 
 const isServing = ({ endpoint, service }: Candidate): boolean =>
   endpoint.state === 'started' && !endpoint.cordoned && !!endpoint.services[service]?.healthy

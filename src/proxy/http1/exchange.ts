@@ -261,7 +261,8 @@ export class Exchange implements UpstreamUser, Waiter {
   onWaitedTooLong(): void {
     this.#waiting = false
     const claimed = this.#claimAgain(null)
-    if (isRefusal(claimed)) this.#giveUp(claimed.refused)
+    // It may wait longer for another reason than the one that it began to wait for.
+    if (isRefusal(claimed)) this.#onRefused(claimed.refused)
     else this.#send(claimed)
   }
 

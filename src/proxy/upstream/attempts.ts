@@ -30,6 +30,8 @@ export class Attempts {
   #full: string[] | null = null
   /** More than one machine has failed. */
   #several = false
+  /** The last one had the request, and it may be sent again. */
+  #mayAgain = false
 
   begin(now: number): void {
     this.excluded = null
@@ -40,6 +42,7 @@ export class Attempts {
     this.#beganAt = now
     this.#full = null
     this.#several = false
+    this.#mayAgain = false
   }
 
   /** Whether none has failed yet. */
@@ -76,22 +79,22 @@ export class Attempts {
     }
     if (now - this.#beganAt > limits.ATTEMPTS_MS || failure.code === TIMED_OUT) return false
     // Another host that broke off had sent it to the machine already: the same as if we had.
-    if (failure.stage === 'sent' || (failure.stage === 'refused' && failure.code === 'PU02'))
-      return harmless && ++this.#repeats <= limits.REPEATS_MAX
-    return failure.stage !== 'timeout'
+    const wasSent =
+      failure.stage === 'sent' || (failure.stage === 'refused' && failure.code === 'PU02')
+    this.#mayAgain = wasSent && harmless && ++this.#repeats <= limits.REPEATS_MAX
+    return wasSent ? this.#mayAgain : failure.stage !== 'timeout'
   }
 
   /** Until when it may wait after this refusal, in the time of `begin`. */
   waitsUntil(reason: RefusalReason): number {
     if (this.#count >= limits.ATTEMPTS_MAX) return 0
-    return this.#beganAt + waitMs(reason, this.last && waitReasonOf(this.last))
+    return this.#beganAt + waitMs(reason, this.#waitReason())
   }
 
   /** It waits: those that it waits for may be asked again. */
   waits(reason: RefusalReason): void {
     // Where others are only full, no need to go back to one that could not be reached.
-    const unreached = this.last !== null && waitReasonOf(this.last) === 'unreached'
-    if (unreached && reason !== 'hard-limit') this.excluded = null
+    if (this.#waitReason() === 'unreached' && reason !== 'hard-limit') this.excluded = null
     else if (this.#full) for (const machine of this.#full) this.excluded?.delete(machine)
     this.#full = null
   }
@@ -108,6 +111,12 @@ export class Attempts {
     return { status: 503, code: 'PR04', message: textOf('PR04', why), log: true }
   }
 
+  #waitReason(): WaitReason | null {
+    if (!this.last) return null
+    // It broke off and may be asked again: it may be restarting, as if it had not been reached.
+    return this.#mayAgain ? 'unreached' : waitReasonOf(this.last)
+  }
+
   #answerTo({ code, reason, reused }: UpstreamFailure): FinalAnswer {
     if (code === TIMED_OUT) return { status: 504, code: 'PU02', message: NO_ANSWER, log: false }
     const nobody = isHostRefusal(code)
@@ -122,6 +131,7 @@ export class Attempts {
 
 function waitReasonOf({ code, stage }: UpstreamFailure): WaitReason | null {
   if (code === AT_LIMIT) return 'full'
-  const unsentThere = stage === 'refused' && code.startsWith('PC')
+  // Another host knew better than our view, or could not reach the machine either.
+  const unsentThere = stage === 'refused' && (isHostRefusal(code) || code.startsWith('PC'))
   return stage === 'unsent' || unsentThere ? 'unreached' : null
 }
