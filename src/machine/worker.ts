@@ -5,10 +5,11 @@ import type { LogLine } from '../model/wire.ts'
 import { exitedEvent, machineEvent } from './events.ts'
 import { exitLines } from './lines.ts'
 import { nextStep, type Step } from './plan.ts'
-import { type MachineRecord, type MachineRun, withEvents } from './record.ts'
+import { type MachineRecord, withEvents } from './record.ts'
 import { planRestart, restartPolicy } from './restart.ts'
 import type { Sandbox, SandboxExit } from './runtime.ts'
 import { Standby } from './standby.ts'
+import { isFinal, newRun, restingTarget, STOPPING_STATE, stopEvents } from './steps.ts'
 import { Wake } from './wake.ts'
 import type { WorkerHost } from './worker-host.ts'
 
@@ -395,8 +396,12 @@ export class MachineWorker {
     const { runtime, clock } = this.#host
     const run = this.#record.run!
     const state = STOPPING_STATE[step.why]
+    const nowMs = clock.now()
     if (this.#record.state !== state || !run.stopRequested) {
-      await this.#save({ state, run: { ...run, stopRequested: true } }, ...this.#stopEvents(step))
+      await this.#save(
+        { state, run: { ...run, stopRequested: true } },
+        ...stopEvents(step.why, nowMs),
+      )
       this.#line('info', `Sending signal ${step.signal} to main child process`)
       this.report()
     }
@@ -421,14 +426,6 @@ export class MachineWorker {
       }
       killed = true
     }
-  }
-
-  #stopEvents(step: Extract<Step, { do: 'stop' }>): MachineEvent[] {
-    const nowMs = this.#host.clock.now()
-    if (step.why === 'restart') return [machineEvent(nowMs, 'restart', 'restarting', 'user')]
-    if (step.why === 'replace') return [machineEvent(nowMs, 'update', 'replacing', 'user')]
-    if (step.why === 'stop') return [machineEvent(nowMs, 'stop', 'stopping', 'user')]
-    return []
   }
 
   async #handleExit(exit: SandboxExit): Promise<void> {
@@ -487,29 +484,3 @@ export class MachineWorker {
     this.#host.line({ app: this.app, machine: this.id, level, message })
   }
 }
-
-const newRun = ({ instanceId }: Machine): MachineRun => ({
-  ...{ instanceId, startedAtMs: null, stopRequested: false },
-})
-
-const STOPPING_STATE = {
-  stop: 'stopping',
-  restart: 'restarting',
-  replace: 'replacing',
-  destroy: 'destroying',
-} as const
-
-/** Before the desired state is known a machine only goes on as it last was asked to. */
-const restingTarget = (record: MachineRecord): Machine => ({
-  ...record.machine,
-  generation: Math.min(record.machine.generation, record.generation),
-  desired: record.machine.desired === 'destroyed' ? 'stopped' : record.machine.desired,
-})
-
-const NO_SUCH_COMMAND = /exec: .*(not found|no such file or directory|permission denied)/i
-
-/** An error that another attempt would meet again: the request's own fault (4xx), or its command's. */
-const isFinal = (error: unknown): boolean =>
-  error instanceof FairwayError
-    ? error.status >= 400 && error.status < 500
-    : NO_SUCH_COMMAND.test(messageOf(error))
