@@ -78,7 +78,7 @@ function runTask() {
   const biome = join(root, 'node_modules', '@biomejs', `cli-linux-${arch()}`, 'biome')
   const check = () =>
     run(node, [tsc, '--noEmit']) || run(biome, ['check', '--error-on-warnings', '.'])
-  const units = (files = ['test/units/*.units.ts']) =>
+  const units = (files = ['test/units/*.units.ts', 'src/agent/*.test.ts']) =>
     tests(files, `--test-concurrency=${UNIT_FILES_AT_ONCE}`)
   // One at a time: each of these brings up namespaces, and some measure fail-over.
   const flows = (files = ['test/**/*.test.ts']) => tests(files, '--test-concurrency=1')

@@ -14,9 +14,11 @@ export async function runFolders(folders: readonly string[]): Promise<void> {
   for (const file of files.sort()) await describe(file, () => import(join(ROOT, file)))
 }
 
+/** Its tests start processes and threads: each file is run by itself (scripts/bootstrap.mjs). */
+const BY_FILE = ['agent']
+
 /** Folders with a process of their own, by the name of the file here that runs them. */
 export const GROUPS: Readonly<Record<string, readonly string[]>> = {
-  agent: ['agent'],
   api: ['api'],
   control: ['control'],
   hosts: ['kernel', 'machine', 'mesh'],
@@ -26,7 +28,7 @@ export const GROUPS: Readonly<Record<string, readonly string[]>> = {
 
 /** Every other folder that has tests. */
 export function otherFolders(): string[] {
-  const taken = new Set(Object.values(GROUPS).flat())
+  const taken = new Set([...BY_FILE, ...Object.values(GROUPS).flat()])
   const all = new Set(globSync('src/**/*.test.ts', { cwd: ROOT }).map((f) => f.split('/')[1]!))
   return [...all].filter((folder) => !taken.has(folder)).sort()
 }

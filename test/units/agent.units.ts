@@ -1,3 +1,0 @@
-import { GROUPS, runFolders } from './group.ts'
-
-await runFolders(GROUPS.agent!)
