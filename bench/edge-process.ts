@@ -1,4 +1,5 @@
 import { isMainThread, Worker, workerData } from 'node:worker_threads'
+import { TRAFFIC_MEMORY } from '../src/base/worker-memory.ts'
 import { EdgeProxy } from '../src/proxy/edge-proxy.ts'
 import { testView } from '../src/proxy/testing.ts'
 
@@ -14,7 +15,7 @@ if (isMainThread && mode !== 'inline') {
   new Worker(new URL(import.meta.url), {
     workerData: { port, origin },
     argv: [port!, origin!],
-    resourceLimits: { maxYoungGenerationSizeMb: 32 },
+    resourceLimits: TRAFFIC_MEMORY,
   })
 } else {
   const { port: listenPort, origin: originPort } = workerData ?? { port, origin }

@@ -5,6 +5,7 @@ import net from 'node:net'
 import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { cpuUs, LOAD_CORE, median, medianRatio, PROXY_CORE, pinned, residentMb } from './process.ts'
 
 /**
  * The edge beside its peers on the same work: proxies on core 0, load generator and app on core 1,
@@ -37,8 +38,6 @@ export interface ProxyResult {
   readonly cpuUsPerMb: number
 }
 
-const PROXY_CORE = '0'
-const LOAD_CORE = '1'
 const CONNECTIONS = 64
 const IDLE_CONNECTIONS = 8_000
 const WARM_UP_SECONDS = 4
@@ -156,18 +155,14 @@ async function finish({ spec, pid, idleMb, rounds }: Sampled, seconds: number) {
   }
 }
 
-/** Rounds lie seconds apart, so that what slows the machine down slows both of a pair. */
 function ratiosOf(proxies: readonly Sampled[]): Record<string, number> {
   const edge = proxies.find(({ spec }) => spec.name === 'edge')
   if (!edge) return {}
   const cpu = ({ userUs, sysUs }: Round) => userUs + sysUs
+  const ratio = (rounds: readonly Round[]) => medianRatio(edge.rounds, rounds, cpu)
+  const others = proxies.filter((other) => other !== edge)
   return Object.fromEntries(
-    proxies
-      .filter((other) => other !== edge)
-      .map(({ spec, rounds }) => {
-        const ratios = rounds.map((theirs, i) => cpu(edge.rounds[i]!) / cpu(theirs))
-        return [spec.name, Math.round(median(ratios) * 100) / 100]
-      }),
+    others.map(({ spec, rounds }) => [spec.name, Math.round(ratio(rounds) * 100) / 100]),
   )
 }
 
@@ -183,17 +178,6 @@ function writeConfigurations(dir: string): void {
       .replaceAll('@ORIGIN@', String(ORIGIN_PORT))
     writeFileSync(join(dir, file), filled)
   }
-}
-
-/** The process itself, not a parent of it, so that its CPU time is what is read. */
-function pinned(core: string, argv: readonly string[], dir: string): ChildProcess {
-  const child = spawn('taskset', ['-c', core, ...argv], {
-    stdio: ['ignore', 'ignore', 'ignore'],
-    // One worker each: Go would take as many threads as there are cores.
-    env: { ...process.env, GOMAXPROCS: '1', HOME: dir, XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir },
-  })
-  child.on('error', (error) => console.error(`${argv[0]}: ${error.message}`))
-  return child
 }
 
 async function answering(port: number): Promise<void> {
@@ -239,19 +223,6 @@ function toMs(text: string): number {
   return text.endsWith('ms') ? value : value * 1000
 }
 
-/** User and system time of a process with all its threads. */
-function cpuUs(pid: number): { user: number; sys: number } {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  // USER_HZ is 100 on every Linux that Node runs on.
-  return { user: Number(fields[11]) * 10_000, sys: Number(fields[12]) * 10_000 }
-}
-
-function residentMb(pid: number): number {
-  const kb = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
-  return Math.round(Number(kb) / 1024)
-}
-
 async function withIdleConnections(port: number, measure: () => number): Promise<number> {
   const sockets: net.Socket[] = []
   try {
@@ -273,8 +244,6 @@ async function withIdleConnections(port: number, measure: () => number): Promise
   }
 }
 
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0
 const round = (value: number): number => Math.round(value * 10) / 10
 
 export const describeMachine = (): EdgeResult['machine'] => ({

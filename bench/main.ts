@@ -1,31 +1,45 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeMachine, measureEdge, printEdge } from './edge.ts'
+import { measureEgress, printEgress } from './egress.ts'
+import { measureOutbound, printOutbound } from './outbound.ts'
 import { measureWorld, type WorldResult } from './world.ts'
 
 /**
  * Everything that is measured, in one run: a table for people, JSON under bench/results.
  *
- * usage: main.ts [edge|world] (default: both)
+ * usage: main.ts [edge|egress|outbound|world] (default: all)
  */
 const RESULTS = join(import.meta.dirname, 'results')
 const [only] = process.argv.slice(2)
-if (only !== undefined && !['edge', 'world'].includes(only)) {
-  process.stderr.write(`bench: there is no "${only}"; give edge, world or nothing for both\n`)
+if (only !== undefined && !['edge', 'egress', 'outbound', 'world'].includes(only)) {
+  process.stderr.write(
+    `bench: there is no "${only}"; give edge, egress, outbound, world or nothing for all\n`,
+  )
   process.exit(1)
 }
 
 const machine = describeMachine()
 const result: Record<string, unknown> = { machine }
-if (only !== 'edge') {
+if (only === undefined || only === 'world') {
   const world = await measureWorld()
   printWorld(world)
   result.world = world
 }
-if (only !== 'world') {
+if (only === undefined || only === 'edge') {
   const edge = await measureEdge()
   printEdge(edge)
   Object.assign(result, { proxies: edge.proxies, ratios: edge.ratios })
+}
+if (only === undefined || only === 'egress') {
+  const egress = measureEgress()
+  printEgress(egress)
+  result.egress = egress
+}
+if (only === undefined || only === 'outbound') {
+  const outbound = await measureOutbound()
+  printOutbound(outbound)
+  result.outbound = outbound
 }
 mkdirSync(RESULTS, { recursive: true })
 const file = join(RESULTS, `${only ?? 'all'}-${new Date().toISOString().replaceAll(':', '')}.json`)

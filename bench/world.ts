@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ROOT, type TestWorld, upWorld } from '../test/support/world.ts'
+import { type Percentiles, percentiles } from './process.ts'
 
 /**
  * What a person waits for, measured in a real world: an address that is allocated until it answers in
@@ -20,14 +21,6 @@ export interface WorldResult {
   readonly machineStartAtOnceMs: Percentiles
   /** From the call that makes a machine to its process running. */
   readonly machineFirstStartMs: Percentiles
-}
-
-export interface Percentiles {
-  readonly n: number
-  readonly p50: number
-  readonly p90: number
-  readonly p99: number
-  readonly max: number
 }
 
 /** The first ones would measure how long the probes' processes take to start. */
@@ -208,10 +201,3 @@ async function api(
 }
 
 const wallMs = () => performance.timeOrigin + performance.now()
-
-export function percentiles(values: readonly number[]): Percentiles {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (q: number) =>
-    Math.round(sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]! * 10) / 10
-  return { n: sorted.length, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) }
-}

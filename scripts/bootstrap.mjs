@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { arch, platform, userInfo } from 'node:os'
+import { arch, availableParallelism, platform, userInfo } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 
 const root = dirname(import.meta.dirname)
@@ -19,6 +19,7 @@ const BASE = {
   nft: 'nftables',
   wg: 'wireguard-tools',
   bird: 'bird2',
+  conntrack: 'conntrack',
   runc: 'runc',
   conmon: 'conmon',
   tini: 'tini',
@@ -31,23 +32,53 @@ const BASE = {
 }
 const TEST = {
   dig: 'dnsutils',
+  git: 'git',
+  openssl: 'openssl',
+  proxychains4: 'proxychains4',
   nginx: 'nginx-light',
   python3: 'python3',
   runuser: 'util-linux',
+  psql: 'postgresql-client',
+  pg_createcluster: 'postgresql',
+  tcpdump: 'tcpdump',
 }
-const BENCH = { ...TEST, haproxy: 'haproxy', caddy: 'caddy', wrk: 'wrk', taskset: 'util-linux' }
+const BENCH = {
+  ...TEST,
+  haproxy: 'haproxy',
+  caddy: 'caddy',
+  wrk: 'wrk',
+  squid: 'squid',
+  tinyproxy: 'tinyproxy',
+  taskset: 'util-linux',
+}
 const WANTED = {
   up: BASE,
   test: { ...BASE, ...TEST },
+  soak: { ...BASE, ...TEST },
   'test:unit': {},
   check: {},
   format: {},
   bench: { ...BASE, ...BENCH },
 }
-// Many unit tests wait for a child or a timer: more at once than there are processors.
-const UNIT_FILES_AT_ONCE = 4
+// A test that takes longer hangs: it fails by name.
+const UNIT_MS_MAX = 240_000
+const FLOW_MS_MAX = 1_200_000
+const SOAK_MS_MAX = 4 * 3_600_000
+// One command, such as all unit tests: what takes longer is ended, and says what it was at.
+const PHASE_MS_MAX = task.startsWith('test') ? 80 * 60_000 : undefined
+// More at once only make each other late.
+const UNIT_FILES_AT_ONCE = Math.max(2, availableParallelism())
+const SOAKED = ['test/*.test.ts']
 // Packages that would start a service.
-const SERVICES = { bird2: 'bird', 'nginx-light': 'nginx', haproxy: 'haproxy', caddy: 'caddy' }
+const SERVICES = {
+  bird2: 'bird',
+  'nginx-light': 'nginx',
+  postgresql: 'postgresql',
+  haproxy: 'haproxy',
+  caddy: 'caddy',
+  squid: 'squid',
+  tinyproxy: 'tinyproxy',
+}
 
 main()
 
@@ -72,16 +103,24 @@ function runTask() {
     ...process.env,
   }
   const run = (file, argv) =>
-    spawnSync(file, argv, { cwd: root, stdio: 'inherit', env }).status ?? 1
+    spawnSync(file, argv, { cwd: root, stdio: 'inherit', env, timeout: PHASE_MS_MAX }).status ?? 1
   const tests = (globs, ...more) => run(node, [...flags, '--test', ...more, ...globs])
   const tsc = join(root, 'node_modules', '.bin', 'tsc')
   const biome = join(root, 'node_modules', '@biomejs', `cli-linux-${arch()}`, 'biome')
   const check = () =>
     run(node, [tsc, '--noEmit']) || run(biome, ['check', '--error-on-warnings', '.'])
   const units = (files = ['test/units/*.units.ts', 'src/agent/*.test.ts']) =>
-    tests(files, `--test-concurrency=${UNIT_FILES_AT_ONCE}`)
-  // One at a time: each of these brings up namespaces, and some measure fail-over.
-  const flows = (files = ['test/**/*.test.ts']) => tests(files, '--test-concurrency=1')
+    tests(
+      files,
+      `--test-concurrency=${UNIT_FILES_AT_ONCE}`,
+      `--test-timeout=${UNIT_MS_MAX}`,
+      '--import=./test/support/end.ts',
+    )
+  // One at a time: each of these brings up namespaces, and some measure fail-over. What a test that hangs
+  // leaves behind must not keep its process. (Not so for unit tests: a group of them loads one file after
+  // the other, and would be ended after the first; test/support/end.ts ends them.)
+  const flows = (files = ['test/**/*.test.ts'], msMax = FLOW_MS_MAX) =>
+    tests(files, '--test-concurrency=1', `--test-timeout=${msMax}`, '--test-force-exit')
   const given = args.length ? args : undefined
   switch (task) {
     case 'up':
@@ -94,6 +133,10 @@ function runTask() {
       return run(biome, ['check', '--write', '.'])
     case 'test:unit':
       return units(given)
+    // The same tests, with the counts that take hours.
+    case 'soak':
+      env.FAIRWAY_SOAK = '1'
+      return flows(given ?? SOAKED, SOAK_MS_MAX)
     default:
       return given ? flows(given) : check() || units() || flows()
   }

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
+import { on, once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -20,7 +20,7 @@ import { EdgeIndex } from '../src/view/edge-index.ts'
 
 const WORLD = 'FAIRWAY_TEST_AGENT_WORLD'
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
-const WAIT_MS = 20_000
+const WAIT_MS = 120_000
 
 if (process.env[WORLD]) inside(process.env[WORLD])
 else outside()
@@ -35,9 +35,12 @@ async function runInside(world: readonly string[]): Promise<void> {
   const state = await mkdtemp(join(tmpdir(), 'fairway-agent-'))
   const env: NodeJS.ProcessEnv = { ...process.env, [WORLD]: state }
   delete env.NODE_TEST_CONTEXT
-  const script = 'mount -t tmpfs none /run && mkdir -p /run/netns && exec "$@"'
-  const [command, ...args] = [...world, 'sh', '-c', script, 'sh', ...NODE, import.meta.filename]
-  const child = spawn(command!, args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 })
+  // What loses its parent must be reaped: a machine does not end before its last process has been.
+  const script =
+    'mount -t tmpfs none /run && mkdir -p /run/netns && ip link set lo up && exec tini -- "$@"'
+  const test = [...NODE, '--test-force-exit', import.meta.filename]
+  const [command, ...args] = [...world, 'sh', '-c', script, 'sh', ...test]
+  const child = spawn(command!, args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 600_000 })
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -55,10 +58,8 @@ async function startAgent(config: string): Promise<ChildProcess> {
     execArgv: NODE.slice(1),
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   })
-  const [message] = (await once(child, 'message', {
-    signal: AbortSignal.timeout(WAIT_MS),
-  })) as [unknown]
-  assert.deepEqual(message, { t: 'ready' })
+  const signal = AbortSignal.timeout(WAIT_MS)
+  for await (const [message] of on(child, 'message', { signal })) if (message.t === 'ready') break
   return child
 }
 
@@ -124,7 +125,6 @@ function inside(root: string): void {
 
   before(async () => {
     const script = [
-      'ip link set lo up',
       'ip link add wan type veth peer name far',
       'ip addr add 198.51.100.1/24 dev wan',
       'ip link set wan up && ip link set far up',
@@ -164,7 +164,7 @@ function inside(root: string): void {
     const created = await control.api('POST', '/v1/apps/hello/machines', input)
     assert.equal(created.status, 200, created.text)
     machine = created.json
-    const wait = `/v1/apps/hello/machines/${machine.id}/wait?state=started&timeout=15`
+    const wait = `/v1/apps/hello/machines/${machine.id}/wait?state=started&timeout=60`
     const waited = await control.api('GET', wait)
     assert.equal(waited.status, 200, waited.text)
     assert.equal(running('4242').length, 1)

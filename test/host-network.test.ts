@@ -18,9 +18,11 @@ import {
   PLACES,
   pings,
   resolveAt,
+  routeMachines,
   serve,
   serveNames,
 } from './host-network/world.ts'
+import { IS_SOAK } from './support/soak.ts'
 
 /**
  * Two hosts, a router and the places around them, with real packets. The tests start themselves
@@ -37,13 +39,14 @@ function outside(): void {
   const run = `${process.execPath} --disable-warning=ExperimentalWarning ${import.meta.filename}`
   const go = `sh -c 'mount -t tmpfs none /run && mkdir -p /run/netns && exec ${run}'`
   const skip = root ? false : 'needs root'
-  test('as root', { skip, timeout: 120_000 }, () => check(shell(`${unshare} ${go}`)))
+  test('as root', { skip, timeout: 600_000 }, () => check(shell(`${unshare} ${go}`)))
 
   // Bare machines close /dev/net/tun to users; an open one in a mount namespace of our own stands in.
   const openTun =
     'mount -t tmpfs none /mnt && mknod /mnt/tun c 10 200 && chmod 666 /mnt/tun && mount --bind /mnt/tun /dev/net/tun'
   const asUser = `runuser -u nobody -- ${unshare} --user --map-root-user ${go}`
-  test('as an ordinary user', { skip, timeout: 120_000 }, () =>
+  const isSoaked = skip || (!IS_SOAK && 'npm run soak')
+  test('as an ordinary user', { skip: isSoaked, timeout: 600_000 }, () =>
     check(shell(`unshare --mount sh -c "${openTun} && ${asUser.replaceAll('"', '\\"')}"`)),
   )
 }
@@ -67,6 +70,7 @@ function inside(): void {
     v4: '172.16.0.2',
     v6: 'fdaa:0:1:a7b:1:0:1:2',
     networkId: 1,
+    egress: null,
     hostSlotName: 'vm1',
   }
   const two = {
@@ -74,6 +78,7 @@ function inside(): void {
     v4: '172.16.0.4',
     v6: 'fdaa:0:1:a7b:1:0:2:2',
     networkId: 1,
+    egress: null,
     hostSlotName: 'vm2',
   }
   const far = {
@@ -81,6 +86,7 @@ function inside(): void {
     v4: '172.16.16.2',
     v6: 'fdaa:0:1:a7b:2:0:1:2',
     networkId: 1,
+    egress: null,
     hostSlotName: 'vm1',
   }
   let a: Agent
@@ -89,6 +95,7 @@ function inside(): void {
 
   before(async () => {
     await buildWorld()
+    await routeMachines()
     a = new Agent('host-a', state)
     b = new Agent('host-b', state2)
     const [keyA, keyB] = await Promise.all(
@@ -189,12 +196,19 @@ function inside(): void {
       await dial(from, internet.v4, 8000),
       new RegExp(`remote=::ffff:${PLACES['host-a'].v4}$`),
     )
-    assert.match(await dial(from, internet.v6, 8000), new RegExp(`remote=${PLACES['host-a'].v6}$`))
+    assert.match(await dial(from, internet.v6, 8000), /remote=2001:db8:a000:1::1$/)
+    // This host's own edge sees what any other would: the public source.
     assert.match(
       await dial(from, '203.0.113.5', 443),
-      /local=\[::ffff:203.0.113.5\]:443 remote=::ffff:172.16.0.2$/,
+      new RegExp(`local=\\[::ffff:203.0.113.5\\]:443 remote=::ffff:${PLACES['host-a'].v4}$`),
     )
-    assert.match(await dial(from, '2001:db8:1::5', 443), /remote=fdaa:0:1:a7b:1:0:1:2$/)
+    assert.match(await dial(from, '2001:db8:1::5', 443), /remote=2001:db8:a000:1::1$/)
+    assert.ok((await pings(from, '203.0.113.5')) && (await pings(from, '2001:db8:1::5')))
+    for (const [place, address] of [
+      [`m-${far.id}`, PLACES['host-b'].v4],
+      [`m-${two.id}`, PLACES['host-a'].v4],
+    ] as const)
+      assert.match(await dial(place, '203.0.113.6', 80), new RegExp(`remote=::ffff:${address}$`))
     assert.equal(await resolveAt(from, 'hello.test', 'AAAA'), '2001:db8:1::5')
     assert.equal((await resolveAt(from, 'long.test', 'A')).split(',').length, 200)
     assert.equal(await resolveAt(from, 'nobody.test', 'A'), 'ENOTFOUND')

@@ -17,13 +17,29 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   dns: ['base', 'model', 'view'],
   kernel: ['base', 'model'],
   machine: ['base', 'model', 'kernel'],
-  mesh: ['base', 'model', 'kernel', 'machine'],
+  egress: ['base', 'model', 'kernel'],
+  mesh: ['base', 'model', 'kernel', 'machine', 'egress'],
+  outbound: ['base', 'model'],
+  tunnel: [],
   anycast: ['base', 'model', 'kernel'],
   control: ['base', 'model', 'store', 'view'],
   api: ['base', 'model', 'store', 'view', 'control'],
-  agent: ['base', 'model', 'store', 'view', 'proxy', 'dns', 'kernel', 'machine', 'mesh', 'anycast'],
+  agent: [
+    'base',
+    'model',
+    'store',
+    'view',
+    'proxy',
+    'dns',
+    'kernel',
+    'machine',
+    'mesh',
+    'anycast',
+    'egress',
+    'outbound',
+  ],
   world: ['base', 'model', 'view', 'dns', 'kernel', 'anycast', 'control', 'agent'],
-  cli: ['base', 'model', 'world'],
+  cli: ['base', 'model', 'world', 'tunnel'],
 }
 
 interface Import {
@@ -79,7 +95,7 @@ test('the rules themselves have no cycle', () => {
 })
 
 test('only src/kernel starts commands, apart from those who wire processes', () => {
-  const allowed = /^src\/(kernel|world|cli)\//
+  const allowed = /^src\/(kernel|world|cli|tunnel)\//
   const wrong = product.filter(
     (f) => !allowed.test(f) && /node:child_process/.test(readFileSync(join(ROOT, f), 'utf8')),
   )

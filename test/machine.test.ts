@@ -7,23 +7,28 @@ import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { create as pack } from 'tar'
 import { ulid } from '../src/base/ids.ts'
+import { tunnelFile } from '../src/cli/tunnel-file.ts'
 import { removeCgroups } from '../src/machine/cgroups.ts'
 import { ContainerLogDecoder } from '../src/machine/logs/codec.ts'
 import { MachineConfig } from '../src/model/machine-config.ts'
 import type { Machine } from '../src/model/resources.ts'
-import type { LogLine, MachineReport } from '../src/model/wire.ts'
+import type { ExecLine, LogLine, MachineReport } from '../src/model/wire.ts'
+import { SECRET, startRig } from '../src/outbound/testing.ts'
 import type { AgentSettings, FromAgent, ToAgent } from './support/machine-agent.ts'
+import { IS_SOAK } from './support/soak.ts'
 
 const WORLD = 'FAIRWAY_TEST_MACHINE_WORLD'
 const CGROUP = `/fairway-test-${process.pid}`
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
-const WAIT_MS = 15_000
+const WAIT_MS = 150_000
 
 if (process.env[WORLD]) inside()
 else outside()
@@ -32,7 +37,8 @@ function outside(): void {
   const isRoot = process.getuid?.() === 0
   const world = ['unshare', '--mount', '--net', '--pid', '--fork', '--kill-child', '--mount-proc']
   test('machines, as root', { skip: !isRoot && 'needs root' }, () => runInside(world))
-  test('machines, as an ordinary user', () => {
+  // Who is root has the other way in `npm run soak`.
+  test('machines, as an ordinary user', { skip: isRoot && !IS_SOAK && 'npm run soak' }, () => {
     const user = [...world, '--user', '--map-root-user']
     return runInside(isRoot ? ['runuser', '-u', 'nobody', '--', ...user] : user)
   })
@@ -43,9 +49,12 @@ async function runInside(world: readonly string[]): Promise<void> {
   spawnSync('chmod', ['0777', state])
   const env: NodeJS.ProcessEnv = { ...process.env, [WORLD]: state, HOME: state }
   delete env.NODE_TEST_CONTEXT
-  const script = 'mount -t tmpfs none /run && mkdir -p /run/netns && exec "$@"'
-  const [command, ...args] = [...world, 'sh', '-c', script, 'sh', ...NODE, import.meta.filename]
-  const child = spawn(command!, args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 })
+  // What loses its parent must be reaped: a machine does not end before its last process has been.
+  const script =
+    'mount -t tmpfs none /run && mkdir -p /run/netns && ip link set lo up && exec tini -- "$@"'
+  const test = [...NODE, '--test-force-exit', import.meta.filename]
+  const [command, ...args] = [...world, 'sh', '-c', script, 'sh', ...test]
+  const child = spawn(command!, args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 600_000 })
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -57,12 +66,19 @@ async function runInside(world: readonly string[]): Promise<void> {
   for (const line of output.match(/^.*timing: .*$/gm) ?? []) console.log(line)
 }
 
+interface ExecOptions {
+  readonly stdin?: string
+  readonly timeoutMs?: number
+  readonly leaveMs?: number
+}
+
 class Agent {
   static readonly all: Agent[] = []
   readonly reports: { report: MachineReport; atMs: number }[] = []
   readonly #child: ChildProcess
   #lines: LogLine[] | undefined
   #processes: unknown
+  readonly #execs = new Map<number, (lines: readonly ExecLine[]) => void>()
 
   constructor(settings: AgentSettings) {
     const script = join(import.meta.dirname, 'support', 'machine-agent.ts')
@@ -71,6 +87,7 @@ class Agent {
       if (message.t === 'report') this.reports.push(message)
       if (message.t === 'logs') this.#lines = [...message.lines]
       if (message.t === 'ps') this.#processes = message.processes
+      if (message.t === 'exec') this.#execs.get(message.id)?.(message.lines)
     })
   }
 
@@ -108,6 +125,21 @@ class Agent {
     this.send({ t: 'ps', machine })
     while (!this.#processes) await delay(5)
     return this.#processes as { command: string; pid: number }[]
+  }
+
+  /** What a command in a machine printed, and how it ended. */
+  async exec(machine: string, command: readonly string[], options: ExecOptions = {}) {
+    const { stdin = '', timeoutMs = WAIT_MS, leaveMs = 2 * WAIT_MS } = options
+    const id = this.#execs.size
+    const { promise, resolve } = Promise.withResolvers<readonly ExecLine[]>()
+    this.#execs.set(id, resolve)
+    const call = { method: 'exec' as const, machine, command, stdin, timeoutMs }
+    this.send({ t: 'exec', id, call, leaveMs })
+    const lines = await promise
+    const bytes = (of: 'stdout' | 'stderr') =>
+      Buffer.concat(lines.flatMap((l) => (l.t === of ? [Buffer.from(l.data, 'base64')] : [])))
+    const { t: _, ...end } = lines.findLast((line) => line.t === 'exit')!
+    return { end, stdout: bytes('stdout'), stderr: bytes('stderr') }
   }
 
   async kill(): Promise<void> {
@@ -152,7 +184,7 @@ function inside(): void {
       },
       config: MachineConfig.parse({ image: 'web:1', ...config }),
       ...{ instanceId: ulid(Date.now()), desired: 'started', generation: 1, action: null },
-      ...{ cordoned: false, secretsVersion: 1, createdAt: '', updatedAt: '' },
+      ...{ cordoned: false, secretsVersion: 1, egress: null, createdAt: '', updatedAt: '' },
       ...change,
     }
   }
@@ -162,6 +194,7 @@ function inside(): void {
     const app = join(state, 'app')
     await mkdir(app)
     await writeFile(join(app, 'server.mjs'), SERVER)
+    await writeFile(join(app, 'fairway-tunnel.mjs'), tunnelFile('test'))
     await writeFile(join(app, 'index.html'), 'hello from python\n')
     await writeFile(
       join(app, 'nginx.conf'),
@@ -257,6 +290,87 @@ function inside(): void {
     while (existsSync(folder)) await delay(5)
     assert.deepEqual(await readdir('/run/netns'), [])
     await second.kill()
+  })
+
+  test('commands run inside a machine as it runs itself, and end exactly so', async () => {
+    const busy = machine({ ...sh('echo up; exec sleep 1000'), env: { COLOUR: 'red' } })
+    const agent = await new Agent(settings('x')).ready()
+    agent.send({ t: 'apply', machines: [busy] })
+    await agent.until(busy.id, ({ state }) => state === 'started')
+    const run = (script: string, options?: ExecOptions) =>
+      agent.exec(busy.id, ['sh', '-c', script], options)
+    const commands = async () => (await agent.ps(busy.id)).map(({ command }) => command)
+
+    const env = await run('env; id -u; pwd; cat /proc/self/status; echo lost >&2; exit 3')
+    assert.deepEqual(env.end, { code: 3, signal: 0 })
+    assert.equal(env.stderr.toString(), 'lost\n')
+    const said = env.stdout.toString()
+    const uid = process.getuid?.() === 0 && isFullMap() ? Number(busy.v4.split('.')[3]) / 2 : 0
+    for (const line of ['COLOUR=red', 'PASSWORD=hunter2', `FLY_MACHINE_ID=${busy.id}`, '/app'])
+      assert.ok(said.split('\n').includes(line), line)
+    assert.ok(said.split('\n').includes(String(uid ? 0x7000_0000 + uid : 0)), 'its user')
+    assert.match(said, /CapEff:\s0000000000000000/)
+    assert.match(said, /CapBnd:\s0000000000000000/)
+    assert.match(said, /NoNewPrivs:\s1/)
+    assert.match(said, /Seccomp:\s2/)
+
+    // A shell says 143 of both.
+    assert.deepEqual((await run('kill -TERM $$')).end, { code: 143, signal: 15 })
+    assert.deepEqual((await run('exit 143')).end, { code: 143, signal: 0 })
+    assert.deepEqual((await run('kill -KILL $$')).end, { code: 137, signal: 9 })
+    const missing = await agent.exec(busy.id, ['no-such-thing', '-x'])
+    assert.equal(missing.end.code, 127)
+    assert.equal(missing.end.error, 'command_not_found')
+    assert.equal((await agent.exec(busy.id, ['/app'])).end.code, 126, 'no program')
+
+    const bytes = await run('head -c 3000000 /dev/zero | tr "\\0" "\\377"; printf "a\\0b" >&2')
+    assert.equal(bytes.stdout.length, 3_000_000)
+    assert.ok(bytes.stdout.every((byte) => byte === 255))
+    assert.deepEqual(bytes.stderr, Buffer.from('a\0b'))
+    assert.equal((await run('cat', { stdin: 'in\nput' })).stdout.toString(), 'in\nput')
+    assert.equal(
+      (await run('echo "$@" > /dev/stderr; exit 0')).end.code,
+      0,
+      'streams can be opened',
+    )
+    const words = await agent.exec(busy.id, ['echo', 'a  b', '$HOME', "'"])
+    assert.equal(words.stdout.toString(), "a  b $HOME '\n")
+
+    // What escapes to another session or parent ends as well.
+    const tree = 'setsid sh -c "sleep 911 & sleep 912" & (sleep 913 &) ; echo on; sleep 914'
+    const late = await run(tree, { timeoutMs: 5_000 })
+    assert.equal(late.end.error, 'exec_timeout')
+    assert.equal(late.stdout.toString(), 'on\n')
+    assert.deepEqual(
+      (await commands()).filter((command) => command.includes('sleep 91')),
+      [],
+    )
+    const left = await run('exec sleep 921', { leaveMs: 4_000 })
+    assert.notEqual(left.end.code, 0)
+    assert.ok(!(await commands()).includes('sleep 921'), 'nobody reads: it ends')
+    // A process left behind on purpose lives on, though it holds the streams.
+    const behind = await run('sleep 931 & echo done')
+    assert.deepEqual([behind.end, behind.stdout.toString()], [{ code: 0, signal: 0 }, 'done\n'])
+    assert.ok((await commands()).includes('sleep 931'))
+    const files = await readdir(join(settings('x').stateDir, 'machines', busy.id))
+    assert.deepEqual(
+      files.filter((name) => name.startsWith('exec-')),
+      [],
+    )
+
+    const dying = run('exec sleep 941')
+    while (!(await commands()).includes('sleep 941')) await delay(20)
+    agent.send({
+      t: 'apply',
+      machines: [{ ...busy, desired: 'stopped', generation: 2, action: { kill: true } }],
+    })
+    const died = (await dying).end
+    assert.equal(died.error, 'machine_stopped', JSON.stringify(died))
+    await agent.until(busy.id, ({ state }) => state === 'stopped')
+    assert.equal((await run('true')).end.error, 'machine_not_started')
+    agent.send({ t: 'apply', machines: [] })
+    await agent.until(busy.id, ({ gone }) => gone)
+    await agent.kill()
   })
 
   test('an exit while no agent is there is reported by the next one', async () => {
@@ -355,6 +469,35 @@ function inside(): void {
       assert.match(line, new RegExp(`^name ${box.id} seen [1-5] done$`), lines.join('\n'))
     agent.send({ t: 'apply', machines: [] })
     await agent.until(box.id, ({ gone }) => gone)
+    await agent.kill()
+  })
+
+  test('a tunnel in a machine carries by name, and takes its lines in the hosts file away', async () => {
+    await using rig = await startRig({ names: { 'db.far.test': ['127.0.0.1'] } })
+    const far = createServer((request, response) => response.end(`far ${request.headers.host}`))
+    await once(far.listen(0, '127.0.0.1'), 'listening')
+    const { port } = far.address() as AddressInfo
+    const script = `exec node fairway-tunnel.mjs --verbose --to db.far.test:${port} -- sh -c '
+      curl -sS http://db.far.test:${port}/; echo " $?"; exit 5'; `
+    const proxyPort = await rig.proxy.listen({ host: '0.0.0.0', port: 0 }, 'http')
+    const job = machine({
+      ...sh(
+        `(${script}); echo "exit $?"; grep -c far.test /etc/hosts; grep -c localhost /etc/hosts`,
+      ),
+      env: { FAIRWAY_OUTBOUND_URL: `http://u1:${SECRET}@169.254.0.1:${proxyPort}` },
+      restart: { policy: 'no' },
+    })
+    const agent = await new Agent(settings('t')).ready()
+    agent.send({ t: 'apply', machines: [job] })
+    await agent.until(job.id, ({ state }) => state === 'stopped')
+    const all = await agent.logs()
+    const lines = all.flatMap(({ source, message }) => (source === 'app' ? message : []))
+    assert.ok(lines.includes(`far db.far.test:${port} 0`), lines.join('\n'))
+    assert.match(lines.join('\n'), /by name, with lines in \/etc\/hosts/)
+    assert.deepEqual(lines.slice(-3), ['exit 5', '0', '2'])
+    far.close()
+    agent.send({ t: 'apply', machines: [] })
+    await agent.until(job.id, ({ gone }) => gone)
     await agent.kill()
   })
 

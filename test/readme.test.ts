@@ -21,6 +21,8 @@ const SHOWS: readonly [command: string, output: RegExp][] = [
   ['./fairway world exec client-nrt', /^Hello from (nrt|iad|lhr): machine [0-9a-f]{14} of hello$/m],
   ['curl -s http://hello.localhost', /^Hello from iad/m],
   ['./fairway ips list', /dedicated, \$2\/mo/],
+  ['./fairway ips allocate-egress', /198\.51\.100\.\d+[\s\S]*2001:db8:e001:/],
+  ['./fairway egress list', /198\.51\.100\.\d+/],
   ['./fairway status', /started/],
   ['./fairway down', /The world is down/],
 ]
@@ -47,13 +49,13 @@ describe('the README', () => {
       )
   })
 
-  test('its commands work as they stand', { timeout: 240_000 }, async (t) => {
+  test('its commands work as they stand', { timeout: 1_200_000 }, async (t) => {
     if (why) {
       t.skip(why)
       return
     }
     for (const command of commands.filter((c) => c !== 'npm test')) {
-      const ran = await run(['sh', '-c', command], { env, timeoutMs: 120_000 })
+      const ran = await run(['sh', '-c', command], { env, timeoutMs: 480_000 })
       for (const [start, output] of SHOWS) {
         if (command.startsWith(start)) assert.match(ran.stdout, output, command)
       }

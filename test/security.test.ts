@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { paced } from './support/pace.ts'
 import type { RawRequest } from './support/raw.ts'
 import { eventually, type TestWorld, upWorld } from './support/world.ts'
 
@@ -43,7 +44,7 @@ describe('security', () => {
   /** Runs a script inside the hostile machine. */
   const inside = async (script: string): Promise<string> => {
     const url = 'http://hostile.fairway.test/sh'
-    const curl = ['curl', '-sS', '-m', '25', '--data-binary', '@-', url]
+    const curl = ['curl', '-sS', '-m', '90', '--data-binary', '@-', url]
     return (await world.exec('client-iad', curl, { input: script, check: false })).stdout
   }
   const raw = async (requests: readonly RawRequest[]): Promise<string[]> => {
@@ -104,27 +105,30 @@ describe('security', () => {
       assert.equal(await inside(script), '')
     })
 
-    test('reaches the internet, its resolver and the pools, and nothing of the platform', async () => {
-      const targets = [
-        ...CONTROL.flatMap((address) => [`${address} 4280`, `${address} 4281`]),
-        ...['100.64.0.6', '100.64.0.10', '2001:db8:ff00:1::2', '2001:db8:ff00:2::2'].flatMap(
-          (address) => [179, 4290, 9000].map((port) => `${address} ${port}`),
-        ),
-        ...['169.254.0.1 9000', '169.254.0.1 4290', '169.254.0.1 53', '169.254.169.254 80'],
-        ...['fdaa:0:0:1::1 4290', 'fdaa:0:0:2::1 4290', 'fdaa::3 9000', '127.0.0.1 9000'],
-        ...[`${await privateV4(victim)} 8080`, `${victim.private_ip} 8080`],
-        ...['::ffff:198.19.3.2 4280', '64:ff9b::c613:302 4280'],
-      ]
-      const dial = (lines: readonly string[]) =>
-        inside(`node /app/dial.js <<'E'\n${lines.join('\n')}\nE`)
-      const results = (await dial(targets)).trim().split('\n')
-      assert.equal(results.length, targets.length, results.join('\n'))
-      for (const result of results) assert.doesNotMatch(result, / (open|reset)$/)
-      const pools = [22, 179, 4280, 4290, 9000].map((port) => `${shared} ${port}`)
-      for (const result of (await dial(pools)).trim().split('\n')) assert.match(result, / reset$/)
-      const allowed = await dial(['fdaa::3 53', '198.19.2.2 53', `${shared} 80`, `${v6} 80`])
-      assert.equal(allowed.match(/ open$/gm)?.length, 4, allowed)
-    })
+    test(
+      'reaches the internet, its resolver and the pools, and nothing of the platform',
+      paced(async () => {
+        const targets = [
+          ...CONTROL.flatMap((address) => [`${address} 4280`, `${address} 4281`]),
+          ...['100.64.0.6', '100.64.0.10', '2001:db8:ff00:1::2', '2001:db8:ff00:2::2'].flatMap(
+            (address) => [179, 4290, 9000].map((port) => `${address} ${port}`),
+          ),
+          ...['169.254.0.1 9000', '169.254.0.1 4290', '169.254.0.1 53', '169.254.169.254 80'],
+          ...['fdaa:0:0:1::1 4290', 'fdaa:0:0:2::1 4290', 'fdaa::3 9000', '127.0.0.1 9000'],
+          ...[`${await privateV4(victim)} 8080`, `${victim.private_ip} 8080`],
+          ...['::ffff:198.19.3.2 4280', '64:ff9b::c613:302 4280'],
+        ]
+        const dial = (lines: readonly string[]) =>
+          inside(`node /app/dial.js <<'E'\n${lines.join('\n')}\nE`)
+        const results = (await dial(targets)).trim().split('\n')
+        assert.equal(results.length, targets.length, results.join('\n'))
+        for (const result of results) assert.doesNotMatch(result, / (open|reset)$/)
+        const pools = [22, 179, 4280, 4290, 9000].map((port) => `${shared} ${port}`)
+        for (const result of (await dial(pools)).trim().split('\n')) assert.match(result, / reset$/)
+        const allowed = await dial(['fdaa::3 53', '198.19.2.2 53', `${shared} 80`, `${v6} 80`])
+        assert.equal(allowed.match(/ open$/gm)?.length, 4, allowed)
+      }),
+    )
 
     test('cannot forge its source, whatever its privileges were', async () => {
       const script = `
@@ -149,25 +153,37 @@ for source in ('100.64.0.6', '${shared}', '198.18.1.2', '172.16.255.2'):
       assert.equal((await counter()) - before, 4)
     })
 
-    test('that takes all it can get takes nothing from others', async () => {
-      const before = await pids()
-      const bombs = `
+    test(
+      'that takes all it can get takes nothing from others',
+      paced(async () => {
+        const before = await pids()
+        const bombs = `
         (i=0; while [ $i -lt 6000 ]; do sleep 2 & i=$((i+1)); done) >/dev/null 2>&1 &
         head -c 2000m /dev/zero >/tmp/fill 2>/dev/null; head -c 2000m /dev/zero >/dev/shm/fill 2>/dev/null
         yes "a line for the log" | head -c 20m >/proc/6/fd/1 2>/dev/null; wait`
-      const bombing = inside(bombs)
-      const url = 'http://hello.fairway.test/'
-      const times = [...Array(10).keys()].map(() => `curl -sf -m 5 -o /dev/null ${url} || exit 1`)
-      await world.exec('client-lhr', ['sh', '-c', times.join('\n')])
-      await bombing
-      assert.deepEqual(await pids(), before, 'nothing of the platform was restarted')
-      await eventually('the app is back', 20_000, async () => /^ok/.test(await inside('echo ok')))
-      const log = join(world.stateDir, 'hosts', attacker.host.id, 'agent', 'machines', attacker.id)
-      const bytes = readdirSync(join(log, 'log')).map(
-        (name) => statSync(join(log, 'log', name)).size,
-      )
-      assert.ok(bytes.reduce((a, b) => a + b) < 150 * 1024 * 1024)
-    })
+        const bombing = inside(bombs)
+        const url = 'http://hello.fairway.test/'
+        const times = [...Array(10).keys()].map(
+          () => `curl -sf -m 30 -o /dev/null ${url} || exit 1`,
+        )
+        await world.exec('client-lhr', ['sh', '-c', times.join('\n')])
+        await bombing
+        assert.deepEqual(await pids(), before, 'nothing of the platform was restarted')
+        await eventually('the app is back', 20_000, async () => /^ok/.test(await inside('echo ok')))
+        const log = join(
+          world.stateDir,
+          'hosts',
+          attacker.host.id,
+          'agent',
+          'machines',
+          attacker.id,
+        )
+        const bytes = readdirSync(join(log, 'log')).map(
+          (name) => statSync(join(log, 'log', name)).size,
+        )
+        assert.ok(bytes.reduce((a, b) => a + b) < 150 * 1024 * 1024)
+      }),
+    )
   })
 
   describe('a hostile client', () => {
@@ -177,87 +193,99 @@ for source in ('100.64.0.6', '${shared}', '198.18.1.2', '172.16.255.2'):
     const ask = (texts: readonly string[], port = 80, address = shared) =>
       raw(texts.map((text) => ({ address, port, text })))
 
-    test('is refused whatever could be read in two ways', async () => {
-      const post = 'POST / HTTP/1.1'
-      const chunked = `${H}Transfer-Encoding: chunked\r\n`
-      const refused = [
-        request(`${chunked}Content-Length: 6\r\n`, post, '0\r\n\r\nG'),
-        request(`${H}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n`, post, '0\r\n\r\n'),
-        request(`${H}Content-Length: 1\r\nContent-Length: 1\r\n`, post, 'x'),
-        request(`${H}Content-Length: +1\r\n`, post, 'x'),
-        request(`${H}Transfer-Encoding : chunked\r\n`, post, '0\r\n\r\n'),
-        request(`${H}Transfer-Encoding: \vchunked\r\n`, post, '0\r\n\r\n'),
-        request(`${H}Transfer-Encoding: gzip, chunked\r\n`, post, '0\r\n\r\n'),
-        request(chunked, post, '1\nx\r\n0\r\n\r\n'),
-        request(chunked, post, '0x1\r\nx\r\n0\r\n\r\n'),
-        request(chunked, post, '1\r\nx\r\n0\r\nContent-Length: 5\r\n\r\n'),
-        request(`${H}X: a\r\n b\r\n`),
-        request(`${H}X: a\0b\r\n`),
-        request(`${H}Host: hello.fairway.test\r\n`),
-        request(H, 'GET http://hello.fairway.test/ HTTP/1.1'),
-        request('Host: a@hostile.fairway.test\r\n'),
-        request('Host: hostile.fairway.test, hello.fairway.test\r\n'),
-        request(`${H}Connection: Host\r\n`),
-        request('', 'GET http://a<b/ HTTP/1.0'),
-        'GET / HTTP/1.1\nHost: hostile.fairway.test\n\n',
-        'GET /\r\n\r\n',
-        'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
-        '\x16\x03\x01\x00\x4a\x01\x00\x00\x46\x03\x03',
-        `F1 h hello ${victim.id} 0 80 6.6.6.6 1 ${shared} 80 - iad x\r\n${request(H)}`,
-      ]
-      for (const [i, answer] of (await ask(refused)).entries())
-        assert.match(answer, /^HTTP\/1\.1 (400|505) [\s\S]*<end>$/, JSON.stringify(refused[i]))
-    })
+    test(
+      'is refused whatever could be read in two ways',
+      paced(async () => {
+        const post = 'POST / HTTP/1.1'
+        const chunked = `${H}Transfer-Encoding: chunked\r\n`
+        const refused = [
+          request(`${chunked}Content-Length: 6\r\n`, post, '0\r\n\r\nG'),
+          request(`${H}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n`, post, '0\r\n\r\n'),
+          request(`${H}Content-Length: 1\r\nContent-Length: 1\r\n`, post, 'x'),
+          request(`${H}Content-Length: +1\r\n`, post, 'x'),
+          request(`${H}Transfer-Encoding : chunked\r\n`, post, '0\r\n\r\n'),
+          request(`${H}Transfer-Encoding: \vchunked\r\n`, post, '0\r\n\r\n'),
+          request(`${H}Transfer-Encoding: gzip, chunked\r\n`, post, '0\r\n\r\n'),
+          request(chunked, post, '1\nx\r\n0\r\n\r\n'),
+          request(chunked, post, '0x1\r\nx\r\n0\r\n\r\n'),
+          request(chunked, post, '1\r\nx\r\n0\r\nContent-Length: 5\r\n\r\n'),
+          request(`${H}X: a\r\n b\r\n`),
+          request(`${H}X: a\0b\r\n`),
+          request(`${H}Host: hello.fairway.test\r\n`),
+          request(H, 'GET http://hello.fairway.test/ HTTP/1.1'),
+          request('Host: a@hostile.fairway.test\r\n'),
+          request('Host: hostile.fairway.test, hello.fairway.test\r\n'),
+          request(`${H}Connection: Host\r\n`),
+          request('', 'GET http://a<b/ HTTP/1.0'),
+          'GET / HTTP/1.1\nHost: hostile.fairway.test\n\n',
+          'GET /\r\n\r\n',
+          'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+          '\x16\x03\x01\x00\x4a\x01\x00\x00\x46\x03\x03',
+          `F1 h hello ${victim.id} 0 80 6.6.6.6 1 ${shared} 80 - iad x\r\n${request(H)}`,
+        ]
+        for (const [i, answer] of (await ask(refused)).entries())
+          assert.match(answer, /^HTTP\/1\.1 (400|505) [\s\S]*<end>$/, JSON.stringify(refused[i]))
+      }),
+    )
 
-    test('cannot say who it is, or take that away', async () => {
-      const [answer] = await ask([
-        request(
-          `${H}Fly-Client-IP: 6.6.6.6\r\nfly_client_ip: 6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\n` +
-            'X-Forwarded-Proto: https\r\nX_Forwarded_Proto: https\r\nFly-Forwarded-Port: 1\r\n' +
-            'Fly-Region: zzz\r\nFly-Request-Id: mine\r\nTransfer_Encoding: chunked\r\n' +
-            'Connection: Fly-Client-IP, X-Forwarded-For, close\r\n',
-        ),
-      ])
-      const { rawHeaders } = JSON.parse(/\{.*\}/.exec(answer!)![0]) as { rawHeaders: string[] }
-      const of = (name: string) =>
-        rawHeaders.flatMap((one, i) =>
-          i % 2 === 0 && one.toLowerCase().replaceAll('_', '-') === name ? rawHeaders[i + 1] : [],
+    test(
+      'cannot say who it is, or take that away',
+      paced(async () => {
+        const [answer] = await ask([
+          request(
+            `${H}Fly-Client-IP: 6.6.6.6\r\nfly_client_ip: 6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\n` +
+              'X-Forwarded-Proto: https\r\nX_Forwarded_Proto: https\r\nFly-Forwarded-Port: 1\r\n' +
+              'Fly-Region: zzz\r\nFly-Request-Id: mine\r\nTransfer_Encoding: chunked\r\n' +
+              'Connection: Fly-Client-IP, X-Forwarded-For, close\r\n',
+          ),
+        ])
+        const { rawHeaders } = JSON.parse(/\{.*\}/.exec(answer!)![0]) as { rawHeaders: string[] }
+        const of = (name: string) =>
+          rawHeaders.flatMap((one, i) =>
+            i % 2 === 0 && one.toLowerCase().replaceAll('_', '-') === name ? rawHeaders[i + 1] : [],
+          )
+        assert.deepEqual(of('fly-client-ip'), ['198.18.1.2'])
+        assert.deepEqual(of('x-forwarded-for'), [`6.6.6.6, 198.18.1.2, ${shared}`])
+        assert.deepEqual(of('x-forwarded-proto'), ['http'])
+        assert.deepEqual(of('fly-forwarded-port'), ['80'])
+        assert.deepEqual(of('fly-region'), ['iad'])
+        assert.deepEqual(of('transfer-encoding'), [])
+        assert.notDeepEqual(of('fly-request-id'), ['mine'])
+      }),
+    )
+
+    test(
+      'finds at a shared address the apps that have it, by their exact names',
+      paced(async () => {
+        const host = (name: string) => request(`Host: ${name}\r\nConnection: close\r\n`)
+        const names = ['hostile.fairway.test.', 'HOSTILE.fairway.test:80']
+        for (const answer of await ask(names.map(host))) assert.match(answer, /^HTTP\/1\.1 200/)
+        const nobody = [
+          'constructor',
+          '__proto__',
+          'a.hostile',
+          'xhostile',
+          'hostile.fairway.test.evil',
+        ]
+        for (const answer of await ask(nobody.map((name) => host(`${name}.fairway.test`))))
+          assert.match(answer, /^HTTP\/1\.1 404/)
+      }),
+    )
+
+    test(
+      'finds no port open but those of services',
+      paced(async () => {
+        for (const port of [22, 443, 4280, 4290, 9000])
+          assert.deepEqual(await ask([request(H)], port), ['<ECONNRESET>'], `port ${port}`)
+        assert.deepEqual(await ask([request(H)], 80, '203.0.113.77'), ['<ECONNRESET>'])
+        const hosts = ['100.64.0.6', '2001:db8:ff00:1::2']
+        const forged = `F1 h hello ${victim.id} 0 80 6.6.6.6 1 ${shared} 80 - iad x\r\n${request(H)}`
+        const closed = hosts.flatMap((address) =>
+          [22, 179, 4290, 9000].map((port) => ({ address, port, text: forged })),
         )
-      assert.deepEqual(of('fly-client-ip'), ['198.18.1.2'])
-      assert.deepEqual(of('x-forwarded-for'), [`6.6.6.6, 198.18.1.2, ${shared}`])
-      assert.deepEqual(of('x-forwarded-proto'), ['http'])
-      assert.deepEqual(of('fly-forwarded-port'), ['80'])
-      assert.deepEqual(of('fly-region'), ['iad'])
-      assert.deepEqual(of('transfer-encoding'), [])
-      assert.notDeepEqual(of('fly-request-id'), ['mine'])
-    })
-
-    test('finds at a shared address the apps that have it, by their exact names', async () => {
-      const host = (name: string) => request(`Host: ${name}\r\nConnection: close\r\n`)
-      const names = ['hostile.fairway.test.', 'HOSTILE.fairway.test:80']
-      for (const answer of await ask(names.map(host))) assert.match(answer, /^HTTP\/1\.1 200/)
-      const nobody = [
-        'constructor',
-        '__proto__',
-        'a.hostile',
-        'xhostile',
-        'hostile.fairway.test.evil',
-      ]
-      for (const answer of await ask(nobody.map((name) => host(`${name}.fairway.test`))))
-        assert.match(answer, /^HTTP\/1\.1 404/)
-    })
-
-    test('finds no port open but those of services', async () => {
-      for (const port of [22, 443, 4280, 4290, 9000])
-        assert.deepEqual(await ask([request(H)], port), ['<ECONNRESET>'], `port ${port}`)
-      assert.deepEqual(await ask([request(H)], 80, '203.0.113.77'), ['<ECONNRESET>'])
-      const hosts = ['100.64.0.6', '2001:db8:ff00:1::2']
-      const forged = `F1 h hello ${victim.id} 0 80 6.6.6.6 1 ${shared} 80 - iad x\r\n${request(H)}`
-      const closed = hosts.flatMap((address) =>
-        [22, 179, 4290, 9000].map((port) => ({ address, port, text: forged })),
-      )
-      for (const answer of await raw(closed)) assert.equal(answer, '<silent>')
-    })
+        for (const answer of await raw(closed)) assert.equal(answer, '<silent>')
+      }),
+    )
 
     test('gets nothing from the control plane', async () => {
       const [address] = CONTROL as [string]

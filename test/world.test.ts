@@ -37,6 +37,8 @@ describe('the small internet', () => {
       ['dns', 'ready'],
       ['edge', 'ready'],
       ['holder', 'ready'],
+      ['nameserver', 'ready'],
+      ['outbound', 'stopped'],
     ])
   })
 
@@ -100,7 +102,7 @@ describe('the small internet', () => {
     const none = await world.fairway(['world'], { check: false })
     assert.match(none.stderr, /no world is running.*npm run up/)
     await world.fairway(['up', '--detach', '--port', '0', '--api-port', '0'], {
-      timeoutMs: 120_000,
+      timeoutMs: 480_000,
     })
   })
 
@@ -120,7 +122,7 @@ describe('the small internet', () => {
     try {
       const taken = await world.fairway(
         ['up', '--detach', '--port', String(port), '--api-port', '0'],
-        { check: false, timeoutMs: 120_000 },
+        { check: false, timeoutMs: 480_000 },
       )
       assert.match(taken.stderr, new RegExp(`127\\.0\\.0\\.1:${port} is in use`))
     } finally {

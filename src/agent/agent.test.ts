@@ -7,14 +7,17 @@ import { pino } from 'pino'
 import { type ControlProcess, startControl } from '../api/control-process.ts'
 import { configOf } from '../api/testing.ts'
 import { systemClock } from '../base/clock.ts'
+import { FairwayError } from '../base/errors.ts'
 import { issueHostCertificate } from '../control/ca.ts'
-import type { Host, Machine } from '../model/resources.ts'
-import type { EdgeLine, LogLine, MachineReport } from '../model/wire.ts'
+import type { DrainingBlock, SlotOwner } from '../egress/egress-table.ts'
+import type { EgressPair, Host, Machine } from '../model/resources.ts'
+import type { EdgeLine, EgressUsage, HostReport, LogLine, MachineReport } from '../model/wire.ts'
 import { EdgeIndex } from '../view/edge-index.ts'
 import { Agent, feedSocketPath, replicaPath } from './agent.ts'
 import { ControlClient } from './control-client.ts'
 import { followFeedSocket } from './feed-socket.ts'
-import type { Announcer, HostNetwork, MachineManager } from './parts.ts'
+import { createHostEgress } from './host-egress.ts'
+import type { Announcer, EgressWatch, HostNetwork, MachineManager } from './parts.ts'
 import { openReplica } from './replica.ts'
 
 const MESH_KEY = `${'A'.repeat(42)}E=`
@@ -46,6 +49,7 @@ class FakeParts {
   readonly calls: string[] = []
   report: (report: MachineReport) => void = () => {}
   networkFailures = 0
+  readonly reported: HostReport[] = []
 
   readonly network: HostNetwork = {
     start: async () => {
@@ -60,12 +64,54 @@ class FakeParts {
     close: async () => {},
   }
 
+  owners: readonly SlotOwner[] = []
+  /** Blocks that flows use still. */
+  inUse = true
+  reached: readonly number[] = []
+  readonly egress = createHostEgress({
+    ...{ host: { id: 'iad1', region: 'iad' }, clock: systemClock, log },
+    overlay: {
+      apply: async (indexes) => {
+        this.reached = indexes
+      },
+    },
+    table: {
+      start: async () => void this.calls.push('egress'),
+      admit: async () => {},
+      remove: async () => {},
+      steer: async (owners) => {
+        this.owners = [...owners]
+        signalChange()
+      },
+      drained: async <T extends DrainingBlock>(blocks: readonly T[]) =>
+        this.inUse ? [] : [...blocks],
+      repairs: 0,
+      look: async () => {},
+      close: async () => {},
+    },
+  })
+
   announced: readonly string[] = []
+  announcedEgress: readonly string[] = []
   readonly announcer: Announcer = {
     apply: (addresses) => {
-      this.announced = [...addresses].sort()
+      this.announced = [...addresses.anycast].sort()
+      this.announcedEgress = [...addresses.egress].sort()
       signalChange()
     },
+  }
+
+  watched: readonly string[] = []
+  readonly egressWatch: EgressWatch = {
+    start: async () => {},
+    apply: (machines) => {
+      this.watched = [...machines.keys()]
+    },
+    usage: async (app) => [{ machine: 'm1', app: app ?? 'any' } as EgressUsage],
+    check: async ({ host }) => {
+      throw new FairwayError('not_found', `no machine reaches ${host}`)
+    },
+    close: async () => {},
   }
 
   readonly machines: MachineManager = {
@@ -74,6 +120,9 @@ class FakeParts {
       this.calls.push('apply')
       this.applied = { machines, unreadable: unreadable! }
       signalChange()
+    },
+    async *exec() {
+      yield { t: 'exit', code: 0, signal: 0 }
     },
     onReport: (callback) => {
       this.report = callback
@@ -97,14 +146,28 @@ class FakeParts {
 async function createAgent(): Promise<Agent> {
   const credentials = await issueHostCertificate(control!.ca, 'iad1')
   parts = new FakeParts()
-  const { network, machines } = parts
+  const { network, machines, egress, egressWatch } = parts
   const client = new ControlClient({
     urls: [url],
     tls: { ...credentials, serverName: 'localhost' },
   })
+  const report = client.report.bind(client)
+  client.report = (sent, signal) => {
+    parts.reported.push(sent)
+    return report(sent, signal)
+  }
   return new Agent({
     ...{ hostId: 'iad1', region: 'iad', announcer: parts.announcer },
-    ...{ stateDir: directory, runDir: directory, client, network, machines, log },
+    ...{
+      stateDir: directory,
+      runDir: directory,
+      client,
+      network,
+      machines,
+      egress,
+      egressWatch,
+      log,
+    },
     ...{ clock: systemClock, random: () => 0 },
   })
 }
@@ -158,7 +221,7 @@ test('state goes down to edge, machines and network; what the edge applied comes
   await put('machine/iad1/m1', machine('m1'))
   await agent.start()
   await until(() => parts.applied?.machines.has('m1') === true && parts.hosts.length === 3)
-  assert.deepEqual(parts.calls.slice(0, 3), ['network', 'machines', 'apply'])
+  assert.deepEqual(parts.calls.slice(0, 4), ['network', 'egress', 'machines', 'apply'])
   const { index } = connectEdge()
   const revision = await put('app/hello', appRecord)
   await until(() => index.app('hello') !== undefined)
@@ -186,6 +249,42 @@ test('attached addresses of the own region are announced, and no others', async 
   assert.deepEqual(parts.announced, ['2001:db8:1::7', '203.0.113.7'])
   await put('address/203.0.113.7', address('203.0.113.7', { region: 'iad', state: 'parked' }))
   await until(() => parts.announced.length === 1)
+})
+
+test('pairs of the own region are steered, and the control plane hears of it', async () => {
+  const block = (host: string, slot: number, state = 'use') => ({
+    ...{ host, slot, count: 1, machine: `m${slot}`, state },
+  })
+  const pair = (id: string, changes: Partial<EgressPair>): EgressPair => ({
+    ...{ id, v4: '198.51.100.7', v6: '2001:db8:e001::7', org: 'personal', app: 'hello' },
+    ...{ machine: null, outbound: null, regions: ['iad'], pin: null, state: 'active' },
+    ...{ blocks: [], createdAt: '', updatedAt: '', ...changes },
+  })
+  await agent.start()
+  const blocks = [block('iad1', 0), block('lhr1', 3)] as EgressPair['blocks']
+  const revision = await put('egress/p1', pair('p1', { blocks }))
+  await until(() => parts.owners.length === 2)
+  const index = parts.hosts.find(({ id }) => id === 'lhr1')!.index
+  assert.deepEqual(
+    parts.owners,
+    ['198.51.100.7', '2001:db8:e001::7'].map((address) => ({
+      ...{ address, slot: 3, count: 1, hostIndex: index },
+    })),
+  )
+  assert.equal(parts.reached.length, 3)
+  assert.deepEqual(parts.announcedEgress, [])
+  await eventually(() => (parts.reported.at(-1)?.egressRevision ?? 0) >= revision)
+  await put('egress/p2', pair('p2', { v4: '198.51.100.9', v6: null, regions: ['lhr', 'iad'] }))
+  await until(() => parts.announcedEgress.length === 1)
+  assert.deepEqual(parts.announcedEgress, ['198.51.100.9'])
+  await put('egress/p2', pair('p2', { regions: ['lhr'], blocks }))
+  await until(() => parts.announcedEgress.length === 0)
+  assert.equal(parts.owners.length, 2, 'pairs of other regions are not steered here')
+  const draining = [block('iad1', 0, 'drain'), block('lhr1', 3, 'drain')] as EgressPair['blocks']
+  await put('egress/p1', pair('p1', { blocks: draining }))
+  parts.inUse = false
+  await eventually(() => (parts.reported.at(-1)?.egressDrained.length ?? 0) > 0)
+  assert.deepEqual(parts.reported.at(-1)!.egressDrained, [{ pair: 'p1', slot: 0 }])
 })
 
 test('without the control plane the replica is enough for machines, network and edge', async () => {
@@ -227,7 +326,7 @@ test('without any state no machine is touched, and the agent is not ready', asyn
 test('a network that cannot be started is tried again, and machines wait for it', async () => {
   parts.networkFailures = 1
   await agent.start()
-  assert.deepEqual(parts.calls, ['network', 'machines', 'apply'])
+  assert.deepEqual(parts.calls, ['network', 'egress', 'machines', 'apply'])
 })
 
 test('a machine whose record cannot be read is not taken away', async () => {
@@ -264,4 +363,11 @@ test('calls of the control plane are answered', async () => {
   const logs = { method: 'logs', app: 'hello', tail: 10, follow: false } as const
   assert.deepEqual(await ask(logs), [{ app: 'hello', message: 'hello' }])
   assert.deepEqual(await ask({ method: 'ps', machine: 'm1' }), [[{ pid: 1, command: 'm1' }]])
+  assert.deepEqual(await ask({ method: 'egress-usage', app: 'hello' }), [
+    { machine: 'm1', app: 'hello' },
+  ])
+  const check = { method: 'egress-check', machine: 'm1', port: 80, timeoutMs: 100 } as const
+  assert.deepEqual(await ask({ ...check, host: 'example.test' }), [
+    { error: { code: 'not_found', message: 'no machine reaches example.test' } },
+  ])
 })

@@ -1,15 +1,16 @@
 import { join } from 'node:path'
 import { backoffMs, type Clock } from '../base/clock.ts'
-import { messageOf } from '../base/errors.ts'
+import { FairwayError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
-import type { AgentCall, FeedLine } from '../model/wire.ts'
+import type { Host } from '../model/resources.ts'
+import type { AgentCall, AgentCallFailed, FeedLine } from '../model/wire.ts'
 import type { ControlClient } from './control-client.ts'
 import { followControl } from './control-link.ts'
 import { EdgeFacts } from './edge-facts.ts'
 import { type FeedSocketServer, serveFeedSocket } from './feed-socket.ts'
 import { FeedState } from './feed-state.ts'
 import { HostRecords, type RecordsChanged } from './host-records.ts'
-import type { Announcer, HostNetwork, MachineManager } from './parts.ts'
+import type { Announcer, EgressWatch, HostEgress, HostNetwork, MachineManager } from './parts.ts'
 import { openReplica } from './replica.ts'
 import { ReplicaWriter } from './replica-writer.ts'
 import { Reporter } from './reporter.ts'
@@ -21,8 +22,10 @@ export interface AgentDeps {
   readonly runDir: string
   readonly client: ControlClient
   readonly network: HostNetwork
+  readonly egress: HostEgress
   readonly machines: MachineManager
   readonly announcer: Announcer
+  readonly egressWatch: EgressWatch
   readonly clock: Clock
   readonly random: () => number
   readonly log: Logger
@@ -49,11 +52,15 @@ export class Agent {
   readonly #running: Promise<void>[] = []
   #replica: ReplicaWriter | undefined
   #socket: FeedSocketServer | undefined
+  /** Renewed when a host changes, so that others may keep it. */
+  #hosts: ReadonlyMap<string, Host> = new Map()
+  /** Undefined until egress is in force: what a predecessor announced stays until then. */
+  #announcedEgress: readonly string[] | undefined
   #isNetworkUp = false
   #areMachinesUp = false
 
   constructor(deps: AgentDeps) {
-    const { hostId, region, client, machines, clock, random, log } = deps
+    const { hostId, region, client, machines, egress, clock, random, log } = deps
     this.#deps = deps
     this.#records = new HostRecords(this.#state, { id: hostId, region }, (key, problem) =>
       log.error({ key, problem }, 'a record cannot be read; its version before stays in use'),
@@ -70,9 +77,20 @@ export class Agent {
       },
     })
     machines.onReport((report) => this.#reporter.machine(report))
+    egress.follow({
+      inForce: ({ revision, announced }) => {
+        this.#reporter.setEgressRevision(revision)
+        this.#announcedEgress = announced
+        this.#announce()
+      },
+      drained: (blocks) => this.#reporter.setEgressDrained(blocks),
+    })
   }
 
-  /** Resolves when the host's network is in force and there is a state: the replica's or a newer. */
+  /**
+   * Resolves when the host's network is in force, and answers to static sources are steered by a
+   * state: the replica's or a newer.
+   */
   async start(): Promise<void> {
     const { clock, random, client, stateDir, runDir, log } = this.#deps
     const { signal } = this.#stop
@@ -96,6 +114,7 @@ export class Agent {
     )
     await this.#raise()
     await Promise.race([this.#loaded.promise, aborted(signal)])
+    await Promise.race([this.#deps.egress.ready(), aborted(signal)])
   }
 
   /** Ends the agent's work; machines and the kernel's state live on. */
@@ -105,7 +124,9 @@ export class Agent {
     await Promise.allSettled([
       this.#replica?.close(),
       this.#deps.machines.close(),
+      this.#deps.egress.close(),
       this.#deps.network.close(),
+      this.#deps.egressWatch.close(),
       ...this.#running,
     ])
     this.#deps.client.close()
@@ -138,28 +159,49 @@ export class Agent {
     return this.#records.update(change)
   }
 
-  #applyRecords({ machines, hosts, regional }: RecordsChanged): void {
-    const { network, machines: manager, announcer } = this.#deps
+  #applyRecords({ machines, hosts, regional, egress }: RecordsChanged): void {
+    const { network, machines: manager } = this.#deps
     // Not before a state is known: an empty one would take every machine away.
     if (!this.#state.isLoaded) return
-    if (regional && this.#isNetworkUp) announcer.apply(this.#records.regional)
-    if (hosts && this.#isNetworkUp) network.applyHosts([...this.#records.hosts.values()])
-    if (machines && this.#areMachinesUp)
+    if (hosts) this.#hosts = new Map(this.#records.hosts)
+    if (regional) this.#announce()
+    if (hosts && this.#isNetworkUp) network.applyHosts([...this.#hosts.values()])
+    if ((hosts || egress || machines) && this.#isNetworkUp) this.#applyEgress()
+    if (machines && this.#areMachinesUp) {
       manager.apply(new Map(this.#records.machines), new Set(this.#records.unreadable))
+      this.#deps.egressWatch.apply(new Map(this.#records.machines))
+    }
+  }
+
+  #applyEgress(): void {
+    const { pairs, outbound } = this.#records
+    this.#deps.egress.apply({
+      ...{ revision: this.#state.revision, hosts: this.#hosts },
+      ...{ pairs: new Map(pairs), outbound: [...outbound.values()] },
+    })
+  }
+
+  #announce(): void {
+    if (!this.#announcedEgress) return
+    const { regional } = this.#records
+    this.#deps.announcer.apply({ anycast: regional, egress: this.#announcedEgress })
   }
 
   /** Network first, then machines, then the host counts as alive. */
   async #raise(): Promise<void> {
-    const { network, machines } = this.#deps
+    const { network, machines, egress } = this.#deps
     const { signal } = this.#stop
     const answer = await this.#persist('the network', () => network.start())
     if (!answer) return
+    await this.#persist('egress', () => egress.start())
+    if (signal.aborted) return
     this.#isNetworkUp = true
-    this.#applyRecords({ machines: false, hosts: true, regional: true })
+    this.#applyRecords({ machines: false, hosts: true, regional: true, egress: true })
     await this.#persist('the machines', () => machines.start())
+    await this.#persist('the watch on egress', () => this.#deps.egressWatch.start())
     if (signal.aborted) return
     this.#areMachinesUp = true
-    this.#applyRecords({ machines: true, hosts: false, regional: false })
+    this.#applyRecords({ machines: true, hosts: false, regional: false, egress: false })
     this.#edges.repeat()
     this.#running.push(this.#reporter.run(answer.meshPublicKey, signal))
   }
@@ -183,7 +225,25 @@ export class Agent {
     if (!this.#areMachinesUp) return
     const { machines } = this.#deps
     if (call.method === 'logs') yield* machines.logs(call, signal)
-    else yield await machines.ps(call.machine)
+    else if (call.method === 'ps') yield await machines.ps(call.machine)
+    else if (call.method === 'exec') yield* machines.exec(call, signal)
+    else if (call.method === 'egress-usage' || call.method === 'egress-check')
+      yield* this.#answerEgress(call, signal)
+  }
+
+  /** What cannot be answered is said in a line: whoever asked has nothing else to show. */
+  async *#answerEgress(
+    call: Extract<AgentCall, { method: 'egress-usage' | 'egress-check' }>,
+    signal: AbortSignal,
+  ): AsyncGenerator<unknown> {
+    const { egressWatch } = this.#deps
+    try {
+      if (call.method === 'egress-check') yield await egressWatch.check(call)
+      else yield* await egressWatch.usage(call.app, signal)
+    } catch (error) {
+      const code = error instanceof FairwayError ? error.code : 'egress_failed'
+      yield { error: { code, message: messageOf(error) } } satisfies AgentCallFailed
+    }
   }
 }
 

@@ -31,8 +31,20 @@ export const AgentConfig = z.object({
   appsDomains: z.array(z.string()).min(1),
   /** Prefixes that the host's edge answers. */
   publicPrefixes: z.array(prefix),
+  /** Every prefix of static sources in the fleet. */
+  egressPrefixes: z.array(prefix).default([]),
+  /** The IPv6 prefix that machines without a static source leave from; null: by the host's address. */
+  machinesV6: prefix.nullable().default(null),
   /** Prefixes that machines must never reach: hosts, control plane. */
   protectedPrefixes: z.array(prefix).default([]),
+  /** Of those, where the host's name server answers the public. */
+  nameServerAddresses: z
+    .array(z.string().refine((text) => parseIp(text) !== undefined, 'not an IP address'))
+    .default([]),
+  /** Where the outbound proxy answers the public; none: the host runs none. */
+  outboundAddresses: z
+    .array(z.string().refine((text) => parseIp(text) !== undefined, 'not an IP address'))
+    .default([]),
   /** Addresses of the routers that the host's BIRD speaks with. */
   bgpPeers: z
     .array(z.string().refine((text) => parseIp(text) !== undefined, 'not an IP address'))
@@ -50,7 +62,13 @@ export const AgentConfig = z.object({
   cgroupRoot: z.string().nullable().default(null),
   /** BIRD's control socket and the files that its configuration includes; null: no announcements. */
   bird: z
-    .object({ control: z.string(), files: z.object({ v4: z.string(), v6: z.string() }) })
+    .object({
+      control: z.string(),
+      files: z.object({
+        ...{ v4: z.string(), v6: z.string() },
+        ...{ egress4: z.string(), egress6: z.string() },
+      }),
+    })
     .nullable()
     .default(null),
 })

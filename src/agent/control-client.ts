@@ -158,6 +158,8 @@ export class ControlClient {
       headers: { 'content-type': 'application/x-ndjson' },
     })
     outgoing.on('error', () => {}) // Seen by both of the waits below.
+    // Whoever asked is to know at once that there will be an answer, however late its first line.
+    outgoing.flushHeaders()
     // The reply comes when nobody reads on, which may be in the middle of the body.
     const replied = once(outgoing, 'response').then(([response]) => {
       ;(response as IncomingMessage).resume()

@@ -222,11 +222,13 @@ test('a server that the CA does not know is not spoken to', async () => {
   stranger.close()
 })
 
+const EGRESS = { egressRevision: null, egressDrained: [] }
+
 test('the name in the certificate may differ from the one in the URL', async () => {
   const tls = { ca: ca.certificate, cert: hostTls.cert, key: hostTls.key }
   const urls = [`https://127.0.0.1:${portOf(server)}`]
   handler = (_, response) => response.end('{}')
-  const report = { host: 'iad1', meshPublicKey: '', edgeRevision: null, machines: [] }
+  const report = { host: 'iad1', meshPublicKey: '', edgeRevision: null, machines: [], ...EGRESS }
   const named = new ControlClient({ urls, tls: { ...tls, serverName: 'control.test' } })
   await named.report(report)
   const misnamed = new ControlClient({ urls, tls: { ...tls, serverName: 'other.test' } })

@@ -1,12 +1,14 @@
 import { readFileSync } from 'node:fs'
-import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
 import { keepCompiled } from '../base/compiled.ts'
-import { messageOf } from '../base/errors.ts'
 import { parseIp, parsePrefix, prefixContains } from '../base/ip.ts'
 import { createLogger } from '../base/log.ts'
 import { createForwarder } from '../dns/forwarder.ts'
-import type { DnsServer } from '../dns/server.ts'
+import type { DnsClient, DnsServer } from '../dns/server.ts'
+import { whoamiHandler } from '../dns/whoami.ts'
+import { PLATFORM_NAMES } from '../model/platform.ts'
+import { listenWhenThere } from './dns-listen.ts'
+import { askSource } from './egress-socket.ts'
 
 /** The resolver of a host's machines, a process of its own. Its configuration is a JSON file. */
 const address = z.string().refine((text) => parseIp(text) !== undefined, 'not an IP address')
@@ -24,11 +26,11 @@ const Config = z.object({
   allow: z
     .array(z.string().refine((text) => parsePrefix(text) !== undefined, 'not a prefix'))
     .default(['fdaa::/16']),
+  /** `whoami` below each is answered here. */
+  appsDomains: z.array(z.string().min(1)).default([]),
+  /** Where the agent tells the source of a machine; null: nobody does. */
+  egressSocket: z.string().nullable().default(null),
 })
-
-/** The agent puts the address on the host; it may come after us. */
-const LISTEN_TRIES = 100
-const LISTEN_RETRY_MS = 100
 
 const log = createLogger('dns')
 const config = Config.parse(JSON.parse(readFileSync(process.argv[2]!, 'utf8')))
@@ -39,20 +41,26 @@ process.send?.({ t: 'ready' })
 keepCompiled()
 log.info({ listen: config.listen, port: server.port }, 'resolver ready')
 
-async function listen(): Promise<DnsServer> {
+function listen(): Promise<DnsServer> {
   const prefixes = config.allow.map((text) => parsePrefix(text)!)
   const allow = (text: string) => {
     const ip = parseIp(text)
     return ip !== undefined && prefixes.some((prefix) => prefixContains(prefix, ip))
   }
   const { listen: addresses, port, upstreams } = config
-  for (let tries = 1; ; tries++) {
-    try {
-      return await createForwarder({ addresses, port, upstreams, allow, log })
-    } catch (error) {
-      const early = (error as NodeJS.ErrnoException).code === 'EADDRNOTAVAIL'
-      if (early && tries < LISTEN_TRIES) await delay(LISTEN_RETRY_MS)
-      else throw new Error(`cannot listen on ${addresses.join(', ')}: ${messageOf(error)}`)
-    }
-  }
+  const own = whoamiHandler({
+    zones: config.appsDomains.map((domain) => `${PLATFORM_NAMES.whoami}.${domain}`),
+    nameServer: `${PLATFORM_NAMES.nameServer}.${config.appsDomains[0] ?? ''}`,
+    addressesOf,
+  })
+  return listenWhenThere(addresses, log, () =>
+    createForwarder({ addresses, port, upstreams, allow, own, log }),
+  )
+}
+
+/** A machine asks by its private address; the world sees the one that its host translates to. */
+async function addressesOf({ address: machine }: DnsClient): Promise<string[]> {
+  if (config.egressSocket === null) return []
+  const { v4, v6 } = await askSource(config.egressSocket, machine)
+  return [v4, v6].filter((found) => found !== null)
 }

@@ -1,11 +1,10 @@
 import { Worker } from 'node:worker_threads'
+import { TRAFFIC_MEMORY } from '../base/worker-memory.ts'
 import type { CounterSnapshot } from '../proxy/counters.ts'
 import type { AppLogLine } from '../proxy/errors/app-log.ts'
 import type { EdgeConfig } from './edge-config.ts'
 import type { FromWorker, ToWorker, WorkerData } from './edge-messages.ts'
 
-/** Room for what dies young: requests' strings. Less makes collections more frequent, more slower. */
-const YOUNG_GENERATION_MB = 32
 const METRICS_TIMEOUT_MS = 1_000
 
 export interface WorkersEvents {
@@ -88,7 +87,7 @@ export class EdgeWorkers {
     }
     const worker = new Worker(new URL('./edge-worker.ts', import.meta.url), {
       workerData,
-      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+      resourceLimits: TRAFFIC_MEMORY,
     })
     const member: Member = {
       ...{ worker, revision: 0, forgotten: 0, pongAt: performance.now() },

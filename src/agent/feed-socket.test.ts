@@ -148,7 +148,8 @@ test('log lines for an agent that is away are kept up to a limit, the newest', a
 
 test('a follower that reads nothing is cut off; the others are not', async () => {
   await server.close()
-  server = await serve(50)
+  // Long enough that a follower that does read is never mistaken, however busy the machine.
+  server = await serve(1_000)
   const text = 'x'.repeat(100_000)
   load(3, ...Array.from({ length: 50 }, (_, i) => put(`app/${i}`, text)))
   const stuck = createConnection(path)
@@ -157,7 +158,8 @@ test('a follower that reads nothing is cut off; the others are not', async () =>
   stuck.write('{"t":"follow","after":0}\n')
   const { lines } = follow()
   await until(() => lines.some((line) => line.t === 'synced'))
-  await until(() => lost.count === 1)
+  await until(() => lost.count > 0)
+  assert.equal(lost.count, 1)
   stuck.destroy()
 })
 

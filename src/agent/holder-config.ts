@@ -15,9 +15,28 @@ export const HolderConfig = z.object({
   appsDomains: z.array(z.string()),
   /** Prefixes that the host announces and its edge answers. */
   announce: z.array(z.string()),
+  egress: z.object({
+    /** Every prefix of static sources in the fleet. */
+    prefixes: z.array(z.string()),
+    /** Those of them that the host announces, whether an edge serves or not. */
+    announce: z.array(z.string()),
+    /** The /64 of the host's machines: their IPv6 sources while they have no static one. */
+    machinesV6: z.string(),
+  }),
   /** Prefixes that machines must never reach: hosts, control plane. */
   protectedPrefixes: z.array(z.string()),
   resolvers: z.array(z.string()),
+  /** Public addresses on which the name server beside the edge answers; none: there is none. */
+  nameServerAddresses: z.array(z.string()).default([]),
+  /** The outbound proxy's addresses within `announce`, and its certificate; null: there is none. */
+  outbound: z
+    .object({
+      addresses: z.array(z.string()).min(1),
+      tls: z.object({ cert: z.string(), key: z.string() }).nullable(),
+      workers: z.number().int().min(1).max(64),
+    })
+    .nullable()
+    .default(null),
   edgeWorkers: z.number().int().min(1).max(64),
   bird: z.object({
     routerId: z.string(),

@@ -1,5 +1,5 @@
 import { type ZodType, z } from 'zod'
-import { Host, Machine } from '../model/resources.ts'
+import { EgressPair, Host, Machine, OutboundProxy } from '../model/resources.ts'
 import type { FeedState, StateChange } from './feed-state.ts'
 
 /** What a change means to the parts of the host. */
@@ -8,6 +8,8 @@ export interface RecordsChanged {
   readonly hosts: boolean
   /** Addresses that this region announces. */
   readonly regional: boolean
+  /** Pairs of egress addresses, and outbound proxies. */
+  readonly egress: boolean
 }
 
 /** Of an Address, what makes it this region's to announce. */
@@ -19,12 +21,15 @@ const RegionalAddress = z.object({
 })
 
 /**
- * The records that the agent itself acts upon: machines of its host, and all hosts. A record that did
- * not change stays the same object. One that cannot be read keeps its version before.
+ * The records that the agent itself acts upon: machines of its host, all hosts, all egress pairs
+ * and outbound proxies. A
+ * record that did not change stays the same object. One that cannot be read keeps its version before.
  */
 export class HostRecords {
   readonly machines = new Map<string, Machine>()
   readonly hosts = new Map<string, Host>()
+  readonly pairs = new Map<string, EgressPair>()
+  readonly outbound = new Map<string, OutboundProxy>()
   /** Ids of machines whose record cannot be read and has no version before. */
   readonly unreadable = new Set<string>()
   /** Attached public addresses that belong to the host's region alone (I11). */
@@ -50,25 +55,32 @@ export class HostRecords {
     const keys = change.reset
       ? new Set([...this.#texts.keys(), ...this.#state.keys()])
       : change.keys
-    let [machines, hosts, regional] = [change.reset, change.reset, change.reset]
+    const changed = {
+      ...{ machines: change.reset, hosts: change.reset },
+      ...{ regional: change.reset, egress: change.reset },
+    }
     for (const key of keys) {
       if (key.startsWith('address/')) {
-        regional = this.#readAddress(key) || regional
+        changed.regional = this.#readAddress(key) || changed.regional
         continue
       }
-      const isMachine = key.startsWith(this.#machinePrefix)
-      if (!isMachine && !key.startsWith('host/')) continue
+      const kind = this.#kindOf(key)
+      if (!kind) continue
       const text = this.#state.text(key)
       if (text === this.#texts.get(key)) continue
-      if (isMachine) {
-        this.#read(key, text, Machine, this.machines)
-        machines = true
-      } else {
-        this.#read(key, text, Host, this.hosts)
-        hosts = true
-      }
+      changed[kind] = true
+      if (kind === 'machines') this.#read(key, text, Machine, this.machines)
+      else if (kind === 'hosts') this.#read(key, text, Host, this.hosts)
+      else if (key.startsWith('egress/')) this.#read(key, text, EgressPair, this.pairs)
+      else this.#read(key, text, OutboundProxy, this.outbound)
     }
-    return { machines, hosts, regional }
+    return changed
+  }
+
+  #kindOf(key: string): 'machines' | 'hosts' | 'egress' | undefined {
+    if (key.startsWith(this.#machinePrefix)) return 'machines'
+    if (key.startsWith('host/')) return 'hosts'
+    return /^(egress|outbound)\//.test(key) ? 'egress' : undefined
   }
 
   /** Whether the set of regional addresses changed. */

@@ -11,6 +11,7 @@ const log = pino({ level: 'silent' })
 const machine = (id: string, events: string[] = []): MachineReport => ({
   ...{ machine: id, app: 'a', instanceId: 'i', generation: 1, state: 'started', checks: [] },
   services: [],
+  egressProblem: null,
   events: events.map((event) => ({
     ...{ id: event, type: 'start', status: 'started', source: 'flyd', timestamp: 0 },
   })),
@@ -62,6 +63,7 @@ test('a sign of life each interval; at once when something changed', async () =>
   const first = await next()
   assert.deepEqual(first.report, {
     ...{ host: 'iad1', meshPublicKey: 'key', edgeRevision: null, machines: [] },
+    ...{ egressRevision: null, egressDrained: [] },
   })
   first.answer()
   const pause = await sleep()
@@ -75,8 +77,14 @@ test('a sign of life each interval; at once when something changed', async () =>
   changed.answer()
   await sleep()
   reporter.setEdgeRevision(7)
+  reporter.setEgressDrained([])
   await tick()
   assert.equal(arrivals.length, 0, 'no news')
+  reporter.setEgressRevision(9)
+  reporter.setEgressDrained([{ pair: 'p1', slot: 3 }])
+  const { report, answer } = await next()
+  assert.deepEqual([report.egressRevision, report.egressDrained], [9, [{ pair: 'p1', slot: 3 }]])
+  answer()
   await close()
 })
 

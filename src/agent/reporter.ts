@@ -27,6 +27,8 @@ export class Reporter {
   readonly #deps: ReporterDeps
   readonly #machines = new Map<string, MachineReport>()
   #edgeRevision: number | null = null
+  #egressRevision: number | null = null
+  #egressDrained: HostReport['egressDrained'] = []
   #isDirty = true
   #wake = () => {}
   /** Smaller after a refusal, to find the machine that it is about. */
@@ -44,6 +46,19 @@ export class Reporter {
   setEdgeRevision(revision: number | null): void {
     if (revision === this.#edgeRevision) return
     this.#edgeRevision = revision
+    this.#touch()
+  }
+
+  setEgressRevision(revision: number | null): void {
+    if (revision === this.#egressRevision) return
+    this.#egressRevision = revision
+    this.#touch()
+  }
+
+  /** The whole of them: told with each report for as long as they are there. */
+  setEgressDrained(blocks: HostReport['egressDrained']): void {
+    if (JSON.stringify(blocks) === JSON.stringify(this.#egressDrained)) return
+    this.#egressDrained = blocks
     this.#touch()
   }
 
@@ -85,7 +100,9 @@ export class Reporter {
     signal: AbortSignal,
   ): Promise<void> {
     const { host, send } = this.#deps
-    await send({ host, meshPublicKey, edgeRevision: this.#edgeRevision, machines }, signal)
+    const [edgeRevision, egressRevision] = [this.#edgeRevision, this.#egressRevision]
+    const egress = { egressRevision, egressDrained: this.#egressDrained }
+    await send({ host, meshPublicKey, edgeRevision, ...egress, machines }, signal)
     for (const report of machines)
       if (this.#machines.get(report.machine) === report) this.#machines.delete(report.machine)
     if (this.#machines.size > 0) this.#isDirty = true

@@ -4,16 +4,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
 import { pino } from 'pino'
-import { createAnnounceFiles, createAnnouncer } from './announcer.ts'
+import { createAnnouncer } from './announcer.ts'
+import type { BirdFiles } from './bird.ts'
+import { createBirdFiles, createBirdFileWriter } from './bird-files.ts'
 
 let dir: string
-let files: { v4: string; v6: string }
+let files: BirdFiles
 let commands: string[]
 let answers: (() => void)[]
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'fairway-announce-'))
-  files = { v4: join(dir, '4.conf'), v6: join(dir, '6.conf') }
+  files = {
+    ...{ serving: join(dir, 's.conf'), v4: join(dir, '4.conf'), v6: join(dir, '6.conf') },
+    ...{ egress4: join(dir, 'e4.conf'), egress6: join(dir, 'e6.conf') },
+  }
   commands = []
   answers = []
 })
@@ -38,7 +43,7 @@ const settle = async () => {
 }
 
 test('writes both files and tells BIRD', async () => {
-  make(async () => '').apply(['2001:db8:1::7', '203.0.113.70'])
+  make(async () => '').apply({ anycast: ['2001:db8:1::7', '203.0.113.70'], egress: [] })
   await settle()
   assert.equal(readFileSync(files.v4, 'utf8'), '  route 203.0.113.70/32 blackhole;\n')
   assert.equal(readFileSync(files.v6, 'utf8'), '  route 2001:db8:1::7/128 blackhole;\n')
@@ -47,18 +52,18 @@ test('writes both files and tells BIRD', async () => {
 
 test('the same set again costs nothing', async () => {
   const announcer = make(async () => '')
-  announcer.apply(['203.0.113.70', '203.0.113.71'])
+  announcer.apply({ anycast: ['203.0.113.70', '203.0.113.71'], egress: [] })
   await settle()
-  announcer.apply(['203.0.113.71', '203.0.113.70'])
+  announcer.apply({ anycast: ['203.0.113.71', '203.0.113.70'], egress: [] })
   await settle()
   assert.equal(commands.length, 1)
 })
 
 test('changes while BIRD reads are told together afterwards, the newest last', async () => {
   const announcer = make(() => new Promise((resolve) => answers.push(() => resolve(''))))
-  announcer.apply(['203.0.113.70'])
-  announcer.apply(['203.0.113.71'])
-  announcer.apply(['203.0.113.72'])
+  announcer.apply({ anycast: ['203.0.113.70'], egress: [] })
+  announcer.apply({ anycast: ['203.0.113.71'], egress: [] })
+  announcer.apply({ anycast: ['203.0.113.72'], egress: [] })
   await settle()
   assert.equal(commands.length, 1)
   answers[0]!()
@@ -70,15 +75,45 @@ test('changes while BIRD reads are told together afterwards, the newest last', a
 test('a BIRD that is away is asked a few times, and the files are right for its start', async () => {
   make(async () => {
     throw new Error('no such socket')
-  }).apply(['203.0.113.70'])
+  }).apply({ anycast: ['203.0.113.70'], egress: [] })
   await settle()
   assert.equal(commands.length, 5)
   assert.match(readFileSync(files.v4, 'utf8'), /113\.70/)
 })
 
-test('files are made empty, and what an earlier agent wrote stays', () => {
+test('static sources of several regions have files of their own', async () => {
+  make(async () => '').apply({
+    anycast: ['203.0.113.70'],
+    egress: ['198.51.100.7', '2001:db8:e::7'],
+  })
+  await settle()
+  assert.equal(readFileSync(files.v4, 'utf8'), '  route 203.0.113.70/32 blackhole;\n')
+  assert.equal(readFileSync(files.egress4, 'utf8'), '  route 198.51.100.7/32 blackhole;\n')
+  assert.equal(readFileSync(files.egress6, 'utf8'), '  route 2001:db8:e::7/128 blackhole;\n')
+  assert.equal(commands.length, 1)
+})
+
+test('files are made empty, what an earlier agent wrote stays, and no edge serves yet', () => {
   writeFileSync(files.v4, 'kept')
-  createAnnounceFiles(files)
+  writeFileSync(files.serving, '')
+  createBirdFiles(files)
   assert.equal(readFileSync(files.v4, 'utf8'), 'kept')
-  assert.equal(readFileSync(files.v6, 'utf8'), '')
+  assert.equal(readFileSync(files.egress6, 'utf8'), '')
+  assert.equal(readFileSync(files.serving, 'utf8'), '  disabled yes;\n')
+})
+
+test('a BIRD that does not answer is told of, once for each change', async () => {
+  let untold = 0
+  const writer = createBirdFileWriter({
+    exec: { run: async () => Promise.reject(new Error('hangs')) },
+    clock: { now: () => 0, sleep: async () => {} },
+    log: pino({ level: 'silent' }),
+    ...{ control: 'bird.ctl', attempts: 1, onUntold: () => untold++ },
+  })
+  writer.submit({ [files.serving]: 'a' })
+  await settle()
+  writer.submit({ [files.serving]: 'a' })
+  await settle()
+  assert.equal(untold, 1)
+  assert.equal(readFileSync(files.serving, 'utf8'), 'a')
 })

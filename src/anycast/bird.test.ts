@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { hostConfig, hostRoutes, routerConfig } from './bird.ts'
+import { hostConfig, hostRoutes, routerConfig, servingText } from './bird.ts'
 
 const peer = {
   name: 'host_iad1',
@@ -15,13 +15,14 @@ const peer = {
   remoteV6: '2001:db8:ff00:1::2',
   remoteAs: 65101,
   distanceMs: 0,
+  own: [],
 } as const
 const router = {
   routerId: '10.254.0.1',
   as: 65001,
   accept: ['203.0.113.0/24', '2001:db8:1::/48'],
   peers: [
-    { ...peer, kind: 'host' },
+    { ...peer, kind: 'host', own: ['2001:db8:a000:1::/64'] },
     { ...peer, name: 'router_lhr', kind: 'router', distanceMs: 76 },
   ],
 } as const
@@ -35,7 +36,11 @@ const host = {
   routerV6: '2001:db8:ff00:1::1',
   routerAs: 65001,
   announce: ['203.0.113.0/24', '2001:db8:1::/48'],
-  files: { v4: '/dev/null', v6: '/dev/null' },
+  egress: ['198.51.100.0/26', '2001:db8:e001::/48'],
+  files: {
+    ...{ serving: '/dev/null', v4: '/dev/null', v6: '/dev/null' },
+    ...{ egress4: '/dev/null', egress6: '/dev/null' },
+  },
 }
 
 test('distance becomes AS path length: one prepend for each 10 ms', () => {
@@ -48,7 +53,9 @@ test('distance becomes AS path length: one prepend for each 10 ms', () => {
 })
 
 test('hosts may announce what the operator gave them and nothing else', () => {
-  assert.match(routerConfig(router), /import where net ~ \[203\.0\.113\.0\/24\+\]; export none;/)
+  const text = routerConfig(router)
+  assert.match(text, /import where net ~ \[203\.0\.113\.0\/24\+\]; export none;/)
+  assert.match(text, /net ~ \[2001:db8:1::\/48\+, 2001:db8:a000:1::\/64\]; export none;/)
 })
 
 test('a host learns no routes and announces its prefixes', () => {
@@ -66,11 +73,27 @@ test('single addresses become host routes of their family', () => {
   })
 })
 
+test('the pools follow the edge, static sources do not', () => {
+  const text = hostConfig({ ...host, files: { ...host.files, serving: '/run/serving.conf' } })
+  const [, ...protocols] = text.split('protocol static ')
+  const of = (name: string) => protocols.find((p) => p.startsWith(name))!
+  assert.match(of('anycast4'), /include "\/run\/serving\.conf";[\s\S]*203\.0\.113\.0\/24/)
+  assert.match(of('anycast6'), /include "\/run\/serving\.conf";[\s\S]*2001:db8:1::\/48/)
+  assert.match(of('egress4'), /route 198\.51\.100\.0\/26 blackhole;/)
+  assert.doesNotMatch(of('egress4'), /serving/)
+  assert.doesNotMatch(of('egress6').split('protocol bgp')[0]!, /serving/)
+  assert.equal(servingText(true), '')
+  assert.match(servingText(false), /^ {2}disabled yes;$/m)
+})
+
 test('BIRD itself accepts both', { skip: hasBird() ? false : 'bird is not installed' }, () => {
   const dir = mkdtempSync(join(tmpdir(), 'fairway-bird-'))
   try {
+    const serving = join(dir, 'serving.conf')
+    writeFileSync(serving, servingText(false))
     for (const [name, text] of [
       ['host', hostConfig(host)],
+      ['host without edge', hostConfig({ ...host, files: { ...host.files, serving } })],
       ['router', routerConfig(router)],
     ] as const) {
       const path = join(dir, name)

@@ -13,16 +13,31 @@ export interface BirdHost {
   readonly routerAs: number
   /** The prefixes that the host announces while its edge answers. */
   readonly announce: readonly string[]
-  /** Files with further routes (announcer.ts): addresses of the host's region. */
-  readonly files: { readonly v4: string; readonly v6: string }
+  /** The prefixes of static sources, which it announces always: return traffic needs no edge. */
+  readonly egress: readonly string[]
+  readonly files: BirdFiles
 }
 
+/** Files that the configuration includes; whoever writes one asks BIRD to read again (bird-files.ts). */
+export interface BirdFiles {
+  /** `servingText`: whether the anycast protocols are on. */
+  readonly serving: string
+  /** Further routes (announcer.ts), that follow the edge: addresses of the host's region. */
+  readonly v4: string
+  readonly v6: string
+  /** Further routes that do not: static sources that several regions share. */
+  readonly egress4: string
+  readonly egress6: string
+}
+
+export const servingText = (isServing: boolean): string => (isServing ? '' : '  disabled yes;\n')
+
 /**
- * Failure detection: BIRD shares a small machine's cores with what it guards, so that one second of
- * silence (5 x 200 ms) is the shortest that is not mistaken under load. A process that dies is seen
- * at once, because its BGP connection is reset.
+ * Failure detection: BIRD shares a small machine's cores with what it guards, and machines pause, so
+ * that two seconds of silence (7 x 300 ms) are the shortest that are not mistaken. A process that dies
+ * is seen at once, because its BGP connection is reset.
  */
-const BFD = 'min rx interval 200 ms; min tx interval 200 ms; multiplier 5;'
+const BFD = 'min rx interval 300 ms; min tx interval 300 ms; multiplier 7;'
 const TIMERS =
   'hold time 9; keepalive time 3; connect delay time 1; connect retry time 1; error wait time 1,3;'
 
@@ -32,17 +47,29 @@ const TIMERS =
  */
 export function hostConfig(host: BirdHost): string {
   const [v4, v6] = byFamily(host.announce)
+  const [egress4, egress6] = byFamily(host.egress)
+  const { files } = host
   return `log stderr all;
 router id ${host.routerId};
 protocol device { scan time 10; }
 protocol bfd { interface "${host.device}" { ${BFD} }; }
 protocol static anycast4 { ipv4;
+include "${files.serving}";
 ${routes(v4)}
-include "${host.files.v4}";
+include "${files.v4}";
 }
 protocol static anycast6 { ipv6;
+include "${files.serving}";
 ${routes(v6)}
-include "${host.files.v6}";
+include "${files.v6}";
+}
+protocol static egress4 { ipv4;
+${routes(egress4)}
+include "${files.egress4}";
+}
+protocol static egress6 { ipv6;
+${routes(egress6)}
+include "${files.egress6}";
 }
 protocol bgp up4 { local ${host.localV4} as ${host.as}; neighbor ${host.routerV4} as ${host.routerAs}; bfd on; ${TIMERS}
   ipv4 { import none; export where source = RTS_STATIC; }; }
@@ -65,8 +92,10 @@ export interface BirdRouter {
     readonly kind: 'host' | 'router'
     /** Turned into AS path prepends, one for each 10 ms: path length is then distance, summed up. */
     readonly distanceMs: number
+    /** A host's own prefixes, which nobody else may announce. */
+    readonly own: readonly string[]
   }[]
-  /** What hosts may announce; everything else from them is refused. */
+  /** What every host may announce; everything else from it is refused. */
   readonly accept: readonly string[]
 }
 
@@ -94,10 +123,11 @@ function peerConfig(
 ): string {
   const session = (family: 4 | 6) => {
     const prefixes = family === 4 ? v4 : v6
+    const own = byFamily(p.own)[family === 4 ? 0 : 1]
     const [local, remote] = family === 4 ? [p.localV4, p.remoteV4] : [p.localV6, p.remoteV6]
     const channel =
       p.kind === 'host'
-        ? `import where net ~ [${prefixes.map((x) => `${x}+`).join(', ')}]; export none;`
+        ? `import where net ~ [${[...prefixes.map((x) => `${x}+`), ...own].join(', ')}]; export none;`
         : `next hop self; import all; export filter { ${prepend(router.as, p.distanceMs)}accept; };`
     return `protocol bgp ${p.name}_${family} { local ${local} as ${router.as}; neighbor ${remote} as ${p.remoteAs};${p.kind === 'host' ? ' bfd on;' : ''} ${TIMERS}
   ipv${family} { ${channel} }; }
@@ -112,7 +142,7 @@ function peerConfig(
 const prepend = (as: number, distanceMs: number): string =>
   `bgp_path.prepend(${as}); `.repeat(Math.ceil(distanceMs / 10))
 
-/** The content of `files` for single addresses. */
+/** The content of included files for single addresses. */
 export function hostRoutes(addresses: readonly string[]): { v4: string; v6: string } {
   const [v4, v6] = byFamily(addresses)
   return { v4: routes(v4.map((a) => `${a}/32`)), v6: routes(v6.map((a) => `${a}/128`)) }

@@ -6,8 +6,10 @@ import { z } from 'zod'
 import { conflict, FairwayError, messageOf, notFound } from '../base/errors.ts'
 import { openArtifact } from '../control/artifacts.ts'
 import { type Credentials, followerOfCertificate, hostOfCertificate } from '../control/ca.ts'
-import type { EdgeAckTable } from '../control/edge-acks.ts'
+import { freeDrained } from '../control/egress/drained.ts'
+import { waitForLaunch } from '../control/egress/launch.ts'
 import { rangeAll } from '../control/follow.ts'
+import type { HostAckTable } from '../control/host-acks.ts'
 import { type HostLiveness, rememberMeshKey } from '../control/machines/hosts.ts'
 import { parseImage } from '../control/machines/image.ts'
 import { belongs, machineNotFound } from '../control/machines/records.ts'
@@ -37,7 +39,8 @@ export const REPORTS_WAITING_PER_HOST_MAX = 4
 export const FEEDS_MAX = 1_024
 
 export interface AgentsContext extends ApiContext {
-  readonly edges: EdgeAckTable
+  readonly edges: HostAckTable
+  readonly egressAcks: HostAckTable
   readonly liveness: HostLiveness
   readonly tombs: TombLeases
 }
@@ -143,12 +146,14 @@ function registerReport(app: AgentsServer, context: AgentsContext): void {
       throw new FairwayError('forbidden', message, { status: 403 })
     }
     context.edges.report(host, report.edgeRevision)
+    context.egressAcks.report(host, report.egressRevision)
     context.metrics.report(host, report.machines.length)
     await Promise.all([
       context.liveness.renew(host),
       rememberMeshKey(context, host, report.meshPublicKey),
       // In order, so that an older report never overtakes a newer one.
       inLane(host, () => applyMachineReports(context, context.tombs, host, report.machines)),
+      freeDrained(context, host, report.egressDrained),
     ])
     return { ok: true }
   })
@@ -181,6 +186,8 @@ function registerLaunch(app: AgentsServer, context: AgentsContext): void {
     if (!machine || !app || !belongs(machine, app)) throw machineNotFound(id)
     if (instance !== undefined && instance !== machine.instanceId)
       throw conflict(`machine ${id} is at version ${machine.instanceId} by now, not ${instance}`)
+    // Its first packet must find the way back, wherever in the region it enters.
+    await waitForLaunch(context, machine)
     return {
       machine: id,
       instanceId: machine.instanceId,

@@ -6,7 +6,7 @@ import type { Logger } from '../base/log.ts'
 import { sweepArtifacts } from '../control/artifacts.ts'
 import { type Ca, issueServerCertificate, loadOrCreateCa } from '../control/ca.ts'
 import type { ControlConfig } from '../control/config.ts'
-import { EdgeAckTable } from '../control/edge-acks.ts'
+import { HostAckTable } from '../control/host-acks.ts'
 import { type FleetState, startFleetState } from '../control/machines/fleet-state.ts'
 import { HostLiveness } from '../control/machines/hosts.ts'
 import { TombLeases } from '../control/machines/report.ts'
@@ -63,8 +63,8 @@ type Base = Pick<AgentsContext, 'config' | 'log' | 'clock' | 'random' | 'sealer'
 }
 
 function createContext(base: Base, { fleet, hub }: FleetState): AgentsContext {
-  const edges = new EdgeAckTable(() => fleet.liveHosts(), base.clock)
-  const control = { ...base, edges, fleet, hub }
+  const acks = () => new HostAckTable(() => fleet.liveRecords(), base.clock)
+  const control = { ...base, edges: acks(), egressAcks: acks(), fleet, hub }
   return {
     ...control,
     calls: new AgentCalls(base.clock),

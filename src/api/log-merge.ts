@@ -14,6 +14,8 @@ export interface LogQuery {
   /** One machine's lines, which only `host` has. */
   readonly machine: string | undefined
   readonly host: string | undefined
+  /** Whether that one machine is gone for good: its log ends then. */
+  readonly isGone: () => Promise<boolean>
   /** How many of the last lines. */
   readonly tail: number
   /** The reader has gone. */
@@ -74,7 +76,9 @@ export async function* followLogs(context: ApiContext, query: LogQuery): AsyncGe
     while (!query.signal.aborted) {
       await gatherer.more(HOSTS_INTERVAL_MS)
       await sleep(WINDOW_MS)
+      const isOver = gatherer.isOver
       yield* inOrder(gatherer.take())
+      if (isOver) return
       if (clock.now() - askedMs < HOSTS_INTERVAL_MS) continue
       gatherer.askHosts(0)
       askedMs = clock.now()
@@ -93,10 +97,16 @@ class Gatherer {
   #lines: LogLine[] = []
   #onLine = () => {}
   #onRoom = Promise.withResolvers<void>()
+  #isOver = false
 
   constructor(context: ApiContext, query: LogQuery) {
     this.#context = context
     this.#query = query
+  }
+
+  /** The one machine that is asked for is gone, and all its lines are here. */
+  get isOver(): boolean {
+    return this.#isOver
   }
 
   askHosts(tail: number): void {
@@ -138,6 +148,11 @@ class Gatherer {
         while (this.#lines.length >= LINES_WAITING_MAX && !signal.aborted)
           await this.#onRoom.promise
         this.#lines.push(line)
+        this.#onLine()
+      }
+      // Its host has said all, unless only the host's agent goes.
+      if (!signal.aborted && this.#query.machine && (await this.#query.isGone())) {
+        this.#isOver = true
         this.#onLine()
       }
     } catch (error) {

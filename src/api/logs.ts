@@ -4,8 +4,11 @@ import { z } from 'zod'
 import { encodeLine } from '../base/ndjson.ts'
 import { getApp } from '../control/apps.ts'
 import { getMachine, mayBeShown } from '../control/machines/query.ts'
+import { keys } from '../model/keys.ts'
+import type { Machine } from '../model/resources.ts'
 import type { ApiContext } from './context.ts'
 import { appPath, parseInput, queryFlag, queryNumber } from './input.ts'
+import { keptAlive } from './keep-alive.ts'
 import { followLogs, type LogQuery, tailLogs } from './log-merge.ts'
 import { closedSignal } from './machines.ts'
 
@@ -33,12 +36,20 @@ export function registerLogs(api: FastifyInstance, context: ApiContext): void {
       shows: remembering((machine) => mayBeShown(context, app, machine)),
       machine: only?.machine.id,
       host: only?.machine.host,
+      isGone: () => isGone(context, only?.machine),
       tail: Math.min(query.tail ?? TAIL_LINES_DEFAULT, TAIL_LINES_MAX),
       signal: closedSignal(reply),
     }
     const lines = query.follow ? followLogs(context, asked) : tailLogs(context, asked)
-    return reply.type('application/x-ndjson').send(Readable.from(encoded(lines)))
+    return reply
+      .type('application/x-ndjson')
+      .send(Readable.from(keptAlive(encoded(lines), context.clock)))
   })
+}
+
+/** Its record is removed in the transaction that buries it. */
+async function isGone({ store }: ApiContext, machine: Machine | undefined): Promise<boolean> {
+  return machine !== undefined && !(await store.get(keys.machine(machine.host, machine.id)))
 }
 
 const ANSWERS_KEPT_MAX = 1_000
@@ -55,7 +66,5 @@ function remembering(ask: (name: string) => Promise<boolean>): typeof ask {
 }
 
 async function* encoded(lines: AsyncIterable<unknown>): AsyncGenerator<string> {
-  // An empty line sends the headers: a reader of a quiet app learns at once that it is connected.
-  yield '\n'
   for await (const line of lines) yield encodeLine(line)
 }

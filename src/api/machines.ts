@@ -76,7 +76,9 @@ export function registerMachines(app: FastifyInstance, context: ApiContext): voi
 }
 
 const BASE = '/v1/apps/:app/machines'
-const ONE = `${BASE}/:id`
+/** One machine's path. */
+export const MACHINE_PATH = `${BASE}/:id`
+const ONE = MACHINE_PATH
 
 function registerRecords(app: FastifyInstance, context: ApiContext): void {
   const get = async (request: FastifyRequest): Promise<MachineObject> =>
@@ -148,10 +150,6 @@ function registerActions(app: FastifyInstance, context: ApiContext): void {
     return { ok: true }
   })
   app.post(`${ONE}/suspend`, suspendMachine)
-  app.post(`${ONE}/exec`, async () => {
-    const message = "commands cannot be run inside machines yet; use the machine's own service"
-    throw new FairwayError('exec_unsupported', message, { status: 501 })
-  })
   for (const verb of ['cordon', 'uncordon'] as const) {
     app.post(`${ONE}/${verb}`, async (request) => {
       const cordoned = verb === 'cordon'

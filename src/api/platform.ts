@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { SLOTS_PER_HOST } from '../control/fleet.ts'
-import { allPrices } from '../control/prices.ts'
+import { allPrices, egressPrices } from '../control/prices.ts'
 import type { ApiContext } from './context.ts'
 import { parseInput } from './input.ts'
 
@@ -55,7 +55,9 @@ export function registerPlatform(app: FastifyInstance, context: ApiContext): voi
     }
   })
 
-  app.get('/api/v1/prices', async () => ({ prices: allPrices(context) }))
+  app.get('/api/v1/prices', async () => ({
+    prices: [...allPrices(context), ...egressPrices(context)],
+  }))
 }
 
 const capacityOf = ({ fleet }: ApiContext, region: string): number =>

@@ -7,12 +7,11 @@ import { ensureOrg } from '../control/orgs.ts'
 import { createToken } from '../control/tokens.ts'
 import { del, put, readAll, transact } from '../control/transact.ts'
 import { keys } from '../model/keys.ts'
-import type { Host, Region } from '../model/resources.ts'
+import { HOST_INDEX_MAX, type Host, type Region } from '../model/resources.ts'
 
 /** Brings what the configuration says into the store, at every start. */
 
 const REGIONS_MAX = 1_000
-const HOSTS_MAX = 4_095
 export const FIRST_ORG = 'personal'
 const FIRST_USER = { id: 'user-1', email: 'operator@fairway.internal', name: 'Operator' }
 
@@ -45,7 +44,7 @@ async function seedRegions({ config, ...control }: Control): Promise<void> {
  * host. A host that is not configured any more stays known: its machines are still there.
  */
 async function seedHosts(control: Control): Promise<void> {
-  const stored = await readAll<Host>(control.store, 'host/', HOSTS_MAX)
+  const stored = await readAll<Host>(control.store, 'host/', HOST_INDEX_MAX)
   const byIndex = new Map(stored.map(({ value }) => [value.index, value.id]))
   for (const configured of control.config.hosts) {
     const owner = byIndex.get(configured.index) ?? configured.id

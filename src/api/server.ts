@@ -12,10 +12,14 @@ import { StoreLimitError } from '../store/store.ts'
 import { registerApps } from './apps.ts'
 import { registerArtifacts } from './artifacts.ts'
 import type { ApiContext } from './context.ts'
+import { registerEgress } from './egress.ts'
+import { registerEgressCalls } from './egress-calls.ts'
+import { registerExec } from './exec.ts'
 import { registerGraphql } from './graphql/graphql.ts'
 import { registerIpAssignments } from './ip-assignments.ts'
 import { registerLogs } from './logs.ts'
 import { registerMachines } from './machines.ts'
+import { registerOutbound } from './outbound.ts'
 import { registerPlatform } from './platform.ts'
 import { registerReleases } from './releases.ts'
 import { registerSecrets } from './secrets.ts'
@@ -81,7 +85,11 @@ function registerRoutes(app: FastifyInstance, context: ApiContext): void {
   })
   registerApps(app, context)
   registerMachines(app, context)
+  registerExec(app, context)
   registerIpAssignments(app, context)
+  registerEgress(app, context)
+  registerEgressCalls(app, context)
+  registerOutbound(app, context)
   registerPlatform(app, context)
   registerSecrets(app, context)
   registerReleases(app, context)

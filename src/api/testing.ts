@@ -62,6 +62,7 @@ export const configOf = (stateDir: string) =>
         underlayV6: `2001:db8:ffff::${index}`,
       })),
       pools: { v4: ['203.0.113.16/28'], sharedV4: ['203.0.113.1'], v6: ['2001:db8:1::/48'] },
+      egressPools: { iad: { v4: ['198.51.100.128/28'], v6: ['2001:db8:e001::/48'] } },
     },
     'test',
   )
@@ -133,6 +134,9 @@ export class FakeAgent {
   /** Changes the report about a machine; null: says nothing. */
   onMachine: (machine: Machine) => Partial<MachineReport> | null = () => ({})
   edgeRevision: number | null = null
+  /** Null: it does not say what its kernel has in force. */
+  egressRevision: number | null = null
+  #telling: Promise<unknown> = Promise.resolve()
   readonly #host: string
   readonly #options: RequestOptions
   #feed: IncomingMessage | undefined
@@ -167,6 +171,8 @@ export class FakeAgent {
       host: this.#host,
       meshPublicKey: meshKeyOf(this.#host),
       edgeRevision: this.edgeRevision,
+      egressRevision: this.egressRevision,
+      egressDrained: [],
       machines,
       ...changes,
     }
@@ -193,6 +199,11 @@ export class FakeAgent {
   #line(line: FeedLine): void {
     if (line.t === 'call') this.#answer(line.id, line.call)
     if (line.t !== 'events') return
+    if (this.egressRevision !== null) {
+      this.egressRevision = line.revision
+      // One after the other: an older word that arrives later would take the newer one back.
+      this.#telling = this.#telling.then(() => this.report([])).catch(() => {})
+    }
     for (const event of line.events) {
       if (event[0] === 'delete') {
         this.keys.delete(event[1])
@@ -233,6 +244,7 @@ const doneReport = (machine: Machine): MachineReport => ({
   state: machine.desired,
   checks: [],
   services: (machine.config.services ?? []).map(() => ({ healthy: true, load: 0 })),
+  egressProblem: null,
   events:
     machine.desired === 'started'
       ? [

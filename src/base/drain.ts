@@ -1,5 +1,8 @@
 import type { Writable } from 'node:stream'
 
+/** The time-out is waited for in so many steps: a process that is itself held up misses one of them. */
+const STEPS = 8
+
 /**
  * Resolves when the writable takes more, closes, or the signal aborts; false when it has taken
  * nothing for `timeoutMs`.
@@ -12,13 +15,14 @@ export async function drained(
   if (signal.aborted || writable.destroyed || !writable.writableNeedDrain) return true
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const yes = () => resolve(true)
-  const timer = setTimeout(() => resolve(false), timeoutMs)
+  let steps = 0
+  const timer = setInterval(() => ++steps === STEPS && resolve(false), timeoutMs / STEPS)
   writable.once('drain', yes).once('close', yes)
   signal.addEventListener('abort', yes, { once: true })
   try {
     return await promise
   } finally {
-    clearTimeout(timer)
+    clearInterval(timer)
     writable.off('drain', yes).off('close', yes)
     signal.removeEventListener('abort', yes)
   }

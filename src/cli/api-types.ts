@@ -22,6 +22,18 @@ export interface ApiMachine {
   readonly config: MachineConfig
   readonly events?: readonly MachineEvent[]
   readonly checks?: readonly CheckStatus[]
+  readonly egress?: ApiMachineEgress | null
+}
+
+/** Where a machine's connections to the internet come from. */
+export interface ApiMachineEgress {
+  /** Null together: default egress, through addresses of the host. */
+  readonly v4: string | null
+  readonly v6: string | null
+  readonly slot?: number | null
+  readonly count?: number | null
+  /** Why nothing of it leaves, although it should. */
+  readonly problem?: string | null
 }
 
 export interface ApiApp {

@@ -19,6 +19,7 @@ export interface RequestOptions {
 
 /** Longer than the longest `wait` of the API (60 s). */
 const REQUEST_TIMEOUT_MS = 75_000
+const JSON_TYPE = 'application/json'
 const UPLOAD_TIMEOUT_MS = 600_000
 const CLEAN_UP_TIMEOUT_MS = 3_000
 const ATTEMPTS_MAX = 4
@@ -61,7 +62,7 @@ export class Client {
       IDEMPOTENT.has(method),
       {
         headers: {
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...(body === undefined ? {} : { 'content-type': JSON_TYPE }),
           ...options.headers,
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -82,7 +83,7 @@ export class Client {
       `${this.endpoint.graphql}/graphql`,
       !/^\s*mutation\b/.test(query),
       {
-        headers: { 'content-type': 'application/json' },
+        headers: { 'content-type': JSON_TYPE },
         body: JSON.stringify({ query, variables }),
         timeoutMs: REQUEST_TIMEOUT_MS,
       },
@@ -124,10 +125,24 @@ export class Client {
     return parseJson(text) as T
   }
 
-  /** Lines of an NDJSON answer as they come; without a time-out, until the API ends it. */
-  async *lines(path: string, query: RequestOptions['query']): AsyncGenerator<string> {
-    const response = await this.#send('GET', this.#url(path, query), true, { headers: {} })
+  /**
+   * Lines of an NDJSON answer as they come; without a time-out, until the API ends it or `signal`
+   * fires. With a body it is a POST. `onOpen` is called when the API has begun to answer.
+   */
+  async *lines(
+    path: string,
+    query: RequestOptions['query'],
+    options: { body?: unknown; signal?: AbortSignal; onOpen?: () => void } = {},
+  ): AsyncGenerator<string> {
+    const { body, signal } = options
+    const posts = body !== undefined
+    const response = await this.#send(posts ? 'POST' : 'GET', this.#url(path, query), !posts, {
+      headers: { accept: 'application/x-ndjson', ...(posts && { 'content-type': JSON_TYPE }) },
+      ...(posts && { body: JSON.stringify(body) }),
+      ...(signal && { signal }),
+    })
     if (!response.ok) throw apiError(response, await readText(response), this.endpoint)
+    options.onOpen?.()
     const decoder = new TextDecoder()
     let rest = ''
     try {
@@ -139,7 +154,8 @@ export class Client {
       }
     } catch (error) {
       if (this.#io.signal.aborted) throw cancelled()
-      throw error
+      if (signal?.aborted) return
+      throw new ApiError(`The answer was cut off: ${causeText(error)}.`, { status: 502 })
     }
     if (rest !== '') yield rest
   }
@@ -173,7 +189,7 @@ export class Client {
   async #exchange(
     method: Method,
     url: string,
-    { headers, body, timeoutMs, cleanUp = false }: Init,
+    { headers, body, timeoutMs, signal, cleanUp = false }: Init,
   ): Promise<{ response: Response } | { error: unknown; refused: boolean }> {
     const timeout = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)
     const interrupt = cleanUp ? undefined : this.#io.signal
@@ -188,7 +204,7 @@ export class Client {
           ...headers,
         },
         redirect: 'manual',
-        signal: AbortSignal.any([interrupt, timeout].filter((one) => one !== undefined)),
+        signal: AbortSignal.any([interrupt, timeout, signal].filter((one) => one !== undefined)),
         ...(body === undefined ? {} : { body }),
         ...(body instanceof ReadableStream ? { duplex: 'half' } : {}),
       } as RequestInit)
@@ -207,6 +223,7 @@ interface Init {
   readonly headers: Readonly<Record<string, string>>
   readonly body?: string | ReadableStream
   readonly timeoutMs?: number
+  readonly signal?: AbortSignal
   readonly cleanUp?: boolean
 }
 

@@ -76,12 +76,12 @@ test('a first deploy makes the app, its addresses and one machine', async () => 
       'POST /v1/apps/hello/artifacts',
       'GET /v1/apps/hello/machines',
       'GET /v1/apps/hello/ip_assignments',
-      'GET /v1/apps/hello',
-      'POST /v1/apps/hello/ip_assignments',
-      'POST /v1/apps/hello/ip_assignments',
       'GET /v1/platform/regions',
+      'GET /api/v1/apps/hello/egress_ips',
       'POST /api/v1/releases',
       'PATCH /api/v1/releases/rel-1',
+      'POST /v1/apps/hello/ip_assignments',
+      'POST /v1/apps/hello/ip_assignments',
       'POST /v1/apps/hello/machines',
       'GET /v1/apps/hello/machines/n1/wait',
       'GET /v1/apps/hello/machines/n1',
@@ -327,6 +327,9 @@ test('--detach and --strategy immediate do not wait; other strategies are named 
     assert.ok(!api.log.some((line) => line.endsWith('/wait')))
   }
   const canary = await deploy(HELLO, { args: ['--strategy', 'canary'] })
-  assert.match(canary.stderr, /"canary" is not there yet. Use --strategy rolling/)
+  assert.match(
+    canary.stderr,
+    /"canary" is not there yet. Use --strategy rolling, immediate, bluegreen/,
+  )
   assert.equal((await deploy(HELLO, { args: ['--ha=false', '--json'] })).code, 0)
 })

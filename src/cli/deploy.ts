@@ -3,6 +3,7 @@ import { withProcfile } from '../model/fly-toml/command.ts'
 import { ipPlan } from '../model/fly-toml/ip-plan.ts'
 import { toMachineConfigs } from '../model/fly-toml/machine-config.ts'
 import { problemText } from '../model/fly-toml/problem.ts'
+import { releaseMachineConfig } from '../model/fly-toml/release-machine.ts'
 import type { AppConfig } from '../model/fly-toml/schema.ts'
 import { unsupported, validate } from '../model/fly-toml/validate.ts'
 import { durationMs, type MachineConfig } from '../model/machine-config.ts'
@@ -10,21 +11,29 @@ import type { ApiApp, ApiIpAssignment, ApiMachine, ApiRegion } from './api-types
 import { groupOf } from './api-types.ts'
 import { invalidConfig, type LoadedConfig, procfileOf } from './app-config.ts'
 import { createApp } from './commands/apps.ts'
+import { printEgressAdvice } from './egress-advice.ts'
 import { isNotFound, usage } from './errors.ts'
 import { resolveImage } from './folder.ts'
 import { confirmPurchase } from './ips.ts'
 import { listenAdvice } from './listen-advice.ts'
 import { deployedMachines } from './machines.ts'
 import { orgOf } from './orgs.ts'
+import { runReleaseCommand } from './release-command.ts'
 import { beginRelease } from './releases.ts'
-import { type RolloutOptions, rollout, type Step } from './rollout.ts'
+import { concluding, rollout } from './rollout.ts'
 import type { Session } from './session.ts'
+import type { RolloutOptions, Step } from './steps.ts'
 import { VERSION } from './version.ts'
 
 export interface DeployOptions {
   readonly ha: boolean
   readonly detach: boolean
-  readonly waitTimeoutMs: number
+  /** What follows is undefined where no flag says it: fly.toml may. */
+  readonly waitTimeoutMs: number | undefined
+  readonly maxUnavailable: number | undefined
+  /** null: the release command may take as long as it wants. */
+  readonly releaseTimeoutMs: number | null | undefined
+  readonly skipReleaseCommand: boolean
   readonly region: string | undefined
   readonly env: Readonly<Record<string, string>>
   readonly strategy: string | undefined
@@ -35,45 +44,81 @@ export interface DeployOptions {
   readonly image: string | undefined
 }
 
-/** Brings the folder of a fly.toml to its app: pack, upload, addresses, release, machines. */
+const WAIT_TIMEOUT_MS = 300_000
+const RELEASE_TIMEOUT_MS = 300_000
+
+/**
+ * Brings the folder of a fly.toml to its app: pack, upload, release command, addresses, machines.
+ * Before the release command has succeeded nothing of the app changes but its list of releases.
+ */
 export async function deploy(given: Session, options: DeployOptions): Promise<void> {
   const loaded = given.config
   if (!loaded) {
     throw usage('No fly.toml here. Give -c with its path, such as -c examples/hello/fly.toml.')
   }
   const session = given.withApp(given.app)
-  const strategy = strategyOf(options.strategy ?? loaded.config.deploy?.strategy)
-  const checked = checkedConfig(session, loaded, options)
+  const strategy = strategyOf(options, loaded.config)
+  const checked = checkedConfig(session, loaded, { ...options, strategy })
   const config = withProcfile(checked, procfileOf(loaded.folder))
-  const convert = (image: string, release?: { id: string; version: number }) =>
-    toMachineConfigs(config, {
-      image,
-      clientVersion: VERSION,
-      ...(release && { release }),
-    })
   // Before anything is sent, so that a missing command is known at once.
-  convert('unpacked')
+  const unpacked = { image: 'unpacked', clientVersion: VERSION }
+  toMachineConfigs(config, unpacked)
+  releaseMachineConfig(config, unpacked)
   const app = await ensureApp(session)
   const image = await resolveImage(session, options.image ?? loaded.folder)
   const machines = await deployedMachines(session)
-  if (app.status === 'pending' && machines.length === 0)
-    await firstAddresses(session, config, options)
+  const isFirst = app.status === 'pending' && machines.length === 0
+  const addresses = isFirst ? await missingAddresses(session, config, options) : []
   const region = await regionFor(session, options.region ?? config.primary_region)
+  await printEgressAdvice(session, { strategy })
   const release = await beginRelease(session, { definition: config, image, strategy })
   session.note(`Release v${release.version} of ${session.app}`)
-  const steps = planSteps(convert(image, release), machines, region, options.ha)
-  const roll: RolloutOptions = { ...options, strategy }
-  await rollout(session, release, steps, roll)
+  const input = { image, clientVersion: VERSION, release }
+  await concluding(session, release, async () => {
+    const job = options.skipReleaseCommand ? undefined : releaseMachineConfig(config, input)
+    if (job)
+      await runReleaseCommand(session, job, { region, timeoutMs: releaseMs(options, config) })
+    await allocate(session, app, addresses)
+    const steps = planSteps(toMachineConfigs(config, input), machines, region, options.ha)
+    await rollout(session, release, steps, rolloutOptions(options, config, strategy))
+  })
   await finish(session, { image, release, detached: options.detach })
 }
 
-function strategyOf(name: string | undefined): 'rolling' | 'immediate' {
-  const strategy = name?.toLowerCase() ?? 'rolling'
-  if (strategy === 'rolling' || strategy === 'immediate') return strategy
-  throw new FairwayError(
-    'unsupported_strategy',
-    `Deploy strategy "${name}" is not there yet. Use --strategy rolling or --strategy immediate.`,
-  )
+function rolloutOptions(
+  options: DeployOptions,
+  { deploy }: AppConfig,
+  strategy: RolloutOptions['strategy'],
+): RolloutOptions {
+  const maxUnavailable = options.maxUnavailable ?? deploy?.max_unavailable
+  const { detach, smokeChecks } = options
+  return {
+    ...{ strategy, detach, smokeChecks },
+    waitTimeoutMs: options.waitTimeoutMs ?? durationMs(deploy?.wait_timeout, WAIT_TIMEOUT_MS),
+    ...(maxUnavailable !== undefined && { maxUnavailable }),
+  }
+}
+
+const releaseMs = (options: DeployOptions, { deploy }: AppConfig): number | null =>
+  options.releaseTimeoutMs === undefined
+    ? durationMs(deploy?.release_command_timeout, RELEASE_TIMEOUT_MS)
+    : options.releaseTimeoutMs
+
+const STRATEGIES = ['rolling', 'immediate', 'bluegreen'] as const
+
+function strategyOf(options: DeployOptions, config: AppConfig): RolloutOptions['strategy'] {
+  const name = options.strategy ?? config.deploy?.strategy
+  const strategy = STRATEGIES.find((known) => known === (name?.toLowerCase() ?? 'rolling'))
+  if (!strategy) {
+    throw new FairwayError(
+      'unsupported_strategy',
+      `Deploy strategy "${name}" is not there yet. Use --strategy ${STRATEGIES.join(', ')}.`,
+    )
+  }
+  if (strategy === 'bluegreen' && options.detach) {
+    throw usage('A bluegreen deploy has to wait for the new machines. Leave --detach out.')
+  }
+  return strategy
 }
 
 /** The config with the flags in it; throws all errors at once, prints the warnings. */
@@ -84,7 +129,9 @@ function checkedConfig(session: Session, loaded: LoadedConfig, options: DeployOp
     ...(options.region && { primary_region: options.region }),
     ...(Object.keys(options.env).length > 0 && { env: { ...loaded.config.env, ...options.env } }),
   }
-  const problems = [...validate(config, loaded.text), ...unsupported(config)]
+  // The flag's strategy has rules as well, but is not what fly.toml says.
+  const judged = { ...config, deploy: { ...config.deploy, strategy: options.strategy } }
+  const problems = [...validate(judged, loaded.text), ...unsupported(judged)]
   const errors = problems.filter((p) => p.severity === 'error')
   if (errors.length > 0) throw invalidConfig(errors, loaded.name)
   for (const problem of problems) session.note(`Warning: ${problemText(problem, loaded.name)}`)
@@ -104,23 +151,26 @@ async function ensureApp(session: Session): Promise<ApiApp> {
   return session.client.get<ApiApp>(session.appPath())
 }
 
-/** I7, I8. An address that cannot be had is a warning: the deploy goes on without it. */
-async function firstAddresses(session: Session, config: AppConfig, options: DeployOptions) {
+/** I7, I8. What a first deploy allocates; what costs something is asked for here. */
+async function missingAddresses(
+  session: Session,
+  config: AppConfig,
+  options: DeployOptions,
+): Promise<string[]> {
   const path = session.appPath('ip_assignments')
   const { ips } = await session.client.get<{ ips: readonly ApiIpAssignment[] }>(path)
   const plan = ipPlan(config)
-  if (ips.length > 0 || plan.kind === 'none' || !options.publicIps) return
-  const types = options.flycast
-    ? ['private_v6']
-    : plan.kind === 'shared'
-      ? ['v6', 'shared_v4']
-      : ['v4']
-  if (plan.kind === 'dedicated' && !options.flycast) {
-    const hint = ' With --no-public-ips the deploy goes on without addresses.'
-    await confirmPurchase(session, ` It is needed for ${plan.reason}.${hint}`)
-    if (plan.v6) types.unshift('v6')
-  }
-  const app = await session.client.get<ApiApp>(session.appPath())
+  if (ips.length > 0 || plan.kind === 'none' || !options.publicIps) return []
+  if (options.flycast) return ['private_v6']
+  if (plan.kind === 'shared') return ['v6', 'shared_v4']
+  const hint = ' With --no-public-ips the deploy goes on without addresses.'
+  await confirmPurchase(session, ` It is needed for ${plan.reason}.${hint}`)
+  return plan.v6 ? ['v6', 'v4'] : ['v4']
+}
+
+/** An address that cannot be had is a warning: the deploy goes on without it. */
+async function allocate(session: Session, app: ApiApp, types: readonly string[]): Promise<void> {
+  const path = session.appPath('ip_assignments')
   for (const type of types) {
     const body = {
       type,
@@ -205,9 +255,9 @@ async function finish(session: Session, { image, release, detached }: Finished):
 }
 
 /** A wait of the command line: seconds, or a duration such as `5m`. */
-export function waitTimeout(text: string): number {
+export function waitTimeout(text: string, flag = '--wait-timeout'): number {
   if (/^\d+$/.test(text)) return Number(text) * 1000
   const ms = durationMs(text, 0)
   if (ms > 0) return ms
-  throw usage(`--wait-timeout "${text}" is not a duration. Use seconds or 90s, 5m.`)
+  throw usage(`${flag} "${text}" is not a duration. Use seconds or 90s, 5m.`)
 }

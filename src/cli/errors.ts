@@ -9,6 +9,16 @@ export const deadline = (message: string) => new FairwayError('deadline', messag
 
 export const cancelled = () => new FairwayError('cancelled', 'Cancelled.')
 
+/** A command that ran elsewhere ended so; the CLI ends with the same code and says no more. */
+export class CommandEnd extends Error {
+  readonly exitCode: number
+  constructor(exitCode: number) {
+    super(`exit code ${exitCode}`)
+    this.name = 'CommandEnd'
+    this.exitCode = exitCode
+  }
+}
+
 export function exitCodeOf(error: unknown): number {
   const code = error instanceof FairwayError ? error.code : ''
   if (code === 'deadline') return EXIT.deadline

@@ -2,8 +2,8 @@ import { type Clock, systemClock } from '../base/clock.ts'
 
 /** What a command sees of the world around it, so that tests can be that world. */
 export interface Io {
-  readonly stdout: { write(text: string): unknown }
-  readonly stderr: { write(text: string): unknown }
+  readonly stdout: { write(text: string | Uint8Array): unknown }
+  readonly stderr: { write(text: string | Uint8Array): unknown }
   readonly stdin: AsyncIterable<Uint8Array | string>
   /** Somebody sits at the terminal and can answer a prompt. */
   readonly interactive: boolean

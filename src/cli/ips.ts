@@ -93,6 +93,9 @@ export function typeText(type: string, prices: Prices): string {
   const price = prices[type] ? `, ${prices[type]}` : ''
   if (type === 'v4' || type === 'v6') return `public ingress (dedicated${price})`
   if (type === 'shared_v4') return `public ingress (shared${price})`
+  if (type === 'egress_v4' || type === 'egress_v6') {
+    return prices[type] ? `egress (${prices[type]})` : 'egress'
+  }
   return `private ingress${prices[type] ? ` (${prices[type]})` : ''}`
 }
 

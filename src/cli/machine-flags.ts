@@ -40,7 +40,7 @@ export const withMachineFlags = (command: Command): Command =>
     .option('--kill-signal <name>', 'signal that asks the process to end')
     .option('--kill-timeout <seconds>', 'how long it may take to')
     .option('--command <line>', 'command to run')
-    .option('--rm', 'destroy the machine when it ends')
+    .option('--rm', 'destroy it when it ends; run waits and ends with its exit code')
 
 /** The config with the flags applied; what no flag names stays. */
 export function applyFlags(base: MachineConfig, flags: MachineFlags): MachineConfig {

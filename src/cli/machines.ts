@@ -1,4 +1,5 @@
 import { messageOf } from '../base/errors.ts'
+import { RELEASE_GROUP } from '../model/fly-toml/release-machine.ts'
 import type { MachineConfig } from '../model/machine-config.ts'
 import type { ExitEvent, MachineState } from '../model/resources.ts'
 import { type ApiMachine, groupOf } from './api-types.ts'
@@ -15,15 +16,21 @@ const CHECK_POLL_MS = 500
 /** So many restarts without being asked for are a crash loop (flyctl-api 6.7, step 14). */
 const CRASHES_MAX = 1
 export const WAIT_TIMEOUT_MS = 300_000
-const GONE: ReadonlySet<MachineState> = new Set(['destroying', 'destroyed'])
+export const GONE: ReadonlySet<MachineState> = new Set(['destroying', 'destroyed'])
 
-export const listMachines = (session: Session): Promise<ApiMachine[]> =>
-  session.client.get<ApiMachine[]>(session.appPath('machines'))
+/** `cleanUp`: also when the person has interrupted. */
+interface Tidying {
+  readonly cleanUp?: boolean
+}
 
-/** Machines that deploys made and that are not on their way out. */
+export const listMachines = (session: Session, options: Tidying = {}): Promise<ApiMachine[]> =>
+  session.client.request<ApiMachine[]>('GET', session.appPath('machines'), options)
+
+/** Machines of the app's process groups that are not on their way out. */
 export async function deployedMachines(session: Session): Promise<ApiMachine[]> {
   const machines = await listMachines(session)
-  return machines.filter((m) => groupOf(m) !== undefined && !GONE.has(m.state))
+  const isOfGroup = (group: string | undefined) => group !== undefined && group !== RELEASE_GROUP
+  return machines.filter((m) => isOfGroup(groupOf(m)) && !GONE.has(m.state))
 }
 
 export const machinePath = (session: Session, id: string, ...rest: readonly string[]): string =>
@@ -37,6 +44,8 @@ export interface Launch {
   readonly region?: string
   readonly name?: string
   readonly skipLaunch?: boolean
+  /** It gets no traffic before somebody uncordons it. */
+  readonly skipServiceRegistration?: boolean
   readonly minSecretsVersion?: number
 }
 
@@ -45,6 +54,7 @@ const launchBody = (launch: Launch) => ({
   region: launch.region,
   name: launch.name,
   skip_launch: launch.skipLaunch,
+  skip_service_registration: launch.skipServiceRegistration,
   skip_secrets: false,
   min_secrets_version: launch.minSecretsVersion,
 })
@@ -59,16 +69,17 @@ export async function underLease<T>(
   session: Session,
   id: string,
   work: (headers: Readonly<Record<string, string>>) => Promise<T>,
+  options: Tidying = {},
 ): Promise<T> {
   const path = machinePath(session, id, 'lease')
   const query = { ttl: LEASE_TTL_SECONDS }
   const { data } = await session.client.request<{ data: { nonce: string } }>('POST', path, {
-    query,
+    ...{ query, ...options },
   })
   const headers = leaseHeader(data.nonce)
   const refresh = setInterval(() => {
     // A refresh that fails shows when the lease is needed: that call is then refused.
-    session.client.request('POST', path, { query, headers }).catch(() => {})
+    session.client.request('POST', path, { query, headers, cleanUp: true }).catch(() => {})
   }, LEASE_REFRESH_MS).unref()
   try {
     return await work(headers)
@@ -76,6 +87,25 @@ export async function underLease<T>(
     clearInterval(refresh)
     await releaseLease(session, path, headers)
   }
+}
+
+/** The same for several machines at once, in order of their ids; `work` gets each one's headers. */
+export function underLeases<T>(
+  session: Session,
+  ids: readonly string[],
+  work: (leases: ReadonlyMap<string, Readonly<Record<string, string>>>) => Promise<T>,
+): Promise<T> {
+  const leases = new Map<string, Readonly<Record<string, string>>>()
+  // One order for all, so that two who want the same machines do not wait for each other.
+  const nested = [...ids].sort().reduceRight(
+    (inner, id) => () =>
+      underLease(session, id, (headers) => {
+        leases.set(id, headers)
+        return inner()
+      }),
+    () => work(leases),
+  )
+  return nested()
 }
 
 async function releaseLease(session: Session, path: string, headers: Record<string, string>) {
@@ -92,8 +122,11 @@ export const updateMachine = (
   id: string,
   launch: Launch,
   headers: Readonly<Record<string, string>>,
+  options: Tidying = {},
 ): Promise<ApiMachine> =>
-  session.client.post<ApiMachine>(machinePath(session, id), launchBody(launch), { headers })
+  session.client.post<ApiMachine>(machinePath(session, id), launchBody(launch), {
+    ...{ headers, ...options },
+  })
 
 async function endedWell(session: Session, id: string): Promise<boolean> {
   const machine = await getMachine(session, id)

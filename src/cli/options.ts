@@ -33,3 +33,12 @@ export function booleanFlag(value: string | boolean): boolean {
   if (/^(0|f|false)$/i.test(value)) return false
   throw new Error(`"${value}" is neither true nor false`)
 }
+
+/** Command lines to copy, each with what it does, below a command's help. */
+export function withExamples(
+  command: Command,
+  examples: readonly (readonly [line: string, what: string])[],
+): Command {
+  const lines = examples.map(([line, what]) => `  # ${what}\n  ${line}`)
+  return command.addHelpText('after', `\nExamples:\n${lines.join('\n')}`)
+}

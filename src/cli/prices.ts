@@ -1,6 +1,9 @@
 import type { Session } from './session.ts'
 
-/** Prices of addresses by kind (`v4`, `shared_v4`, `v6`, `private_v6`), as a person reads them. */
+/**
+ * Prices of addresses by kind (`v4`, `shared_v4`, `v6`, `private_v6`, `egress_v4`, `egress_v6`), as a
+ * person reads them.
+ */
 export type Prices = Readonly<Record<string, string>>
 
 interface ApiPrice {

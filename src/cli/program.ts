@@ -4,17 +4,20 @@ import { registerApps } from './commands/apps.ts'
 import { registerAuth, registerVersion } from './commands/auth.ts'
 import { registerConfig } from './commands/config.ts'
 import { registerDeploy } from './commands/deploy.ts'
+import { registerEgress } from './commands/egress.ts'
 import { registerIps } from './commands/ips.ts'
 import { registerLogs } from './commands/logs.ts'
 import { registerMachine } from './commands/machine.ts'
 import { registerOrgs } from './commands/orgs.ts'
+import { registerOutbound } from './commands/outbound.ts'
 import { registerRegions } from './commands/regions.ts'
 import { registerReleases } from './commands/releases.ts'
 import { registerScale } from './commands/scale.ts'
 import { registerSecrets } from './commands/secrets.ts'
 import { registerStatus } from './commands/status.ts'
+import { registerTunnel } from './commands/tunnel.ts'
 import { registerWorldCommands } from './commands/world.ts'
-import { ApiError, cancelled, EXIT, exitCodeOf } from './errors.ts'
+import { ApiError, CommandEnd, cancelled, EXIT, exitCodeOf } from './errors.ts'
 import type { Io } from './io.ts'
 import { withGlobals, withGlobalsBelow } from './options.ts'
 import { VERSION } from './version.ts'
@@ -24,6 +27,8 @@ const REGISTER = [
   registerStatus,
   registerApps,
   registerIps,
+  registerEgress,
+  registerOutbound,
   registerLogs,
   registerMachine,
   registerScale,
@@ -45,8 +50,9 @@ export function buildProgram(io: Io): Command {
   for (const register of REGISTER) register(program, io)
   withGlobalsBelow(program)
   withGlobals(program)
-  // The world's commands talk to no API and have flags of their own.
+  // These talk to no API and have flags of their own.
   registerWorldCommands(program)
+  registerTunnel(program, io)
   configure(program, io)
   return program
 }
@@ -72,6 +78,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
   } catch (error) {
     // Commander has printed its own; a group without a command shows its help and is an error.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.error
+    if (error instanceof CommandEnd) return error.exitCode
     const failure = io.signal.aborted ? cancelled() : error
     printError(failure, io)
     return exitCodeOf(failure)

@@ -1,6 +1,9 @@
 import type { MachineConfig } from '../model/machine-config.ts'
+import type { EgressUsage } from '../model/wire.ts'
 import type { ApiMachine } from './api-types.ts'
+import type { EgressIp, MachineCheck } from './egress-api.ts'
 import { FakeApi, fakeMachine, Reply } from './testing.ts'
+import { egressRoutes } from './testing-egress.ts'
 
 /** State behind a FakeApi that behaves like one org with one app. */
 export interface FakeState {
@@ -10,6 +13,9 @@ export interface FakeState {
   readonly artifacts: Set<string>
   releases: { id: string; version: number; status: string; body: Record<string, unknown> }[]
   secrets: Record<string, string>
+  egress: readonly EgressIp[]
+  usage: readonly EgressUsage[]
+  checks: readonly MachineCheck[]
 }
 
 const ORG = {
@@ -35,6 +41,9 @@ export async function fakeWorld(
     artifacts: new Set(),
     releases: [],
     secrets: {},
+    egress: [],
+    usage: [],
+    checks: [],
     ...initial,
   }
   const api = new FakeApi()
@@ -42,6 +51,7 @@ export async function fakeWorld(
   machineRoutes(api, state)
   releaseRoutes(api, state)
   graphqlRoutes(api, state)
+  egressRoutes(api, state)
   return { api: await api.listen(), state }
 }
 
@@ -112,6 +122,8 @@ function appRoutes(api: FakeApi, state: FakeState): void {
       { kind: 'v6', perMonth: '0.00', currency: 'USD' },
       { kind: 'shared_v4', perMonth: '0.00', currency: 'USD' },
       { kind: 'private_v6', perMonth: '0.00', currency: 'USD' },
+      { kind: 'egress_v4', perMonth: '3.60', currency: 'USD' },
+      { kind: 'egress_v6', perMonth: '0.00', currency: 'USD' },
     ],
   }))
 }

@@ -1,10 +1,10 @@
 import { keys } from '../model/keys.ts'
 import type { Address, App, Endpoint } from '../model/resources.ts'
 import type { Op } from '../store/store.ts'
-import { quarantineOps } from './address-pools.ts'
 import { sharedVerdict } from './address-rules.ts'
 import { ensureSharedRecord, pickShared } from './address-shared.ts'
 import type { Control } from './context.ts'
+import { quarantineOps } from './pool.ts'
 import { del, put, type Read, readAll } from './transact.ts'
 
 /** How an address leaves its app. */

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { isoTime } from '../base/clock.ts'
 import { ulid } from '../base/ids.ts'
 import { keys } from '../model/keys.ts'
+import { platformAddresses } from '../model/platform.ts'
 import type { Address, App } from '../model/resources.ts'
 import type { Op } from '../store/store.ts'
 import { sharedAddresses } from './address-pools.ts'
@@ -37,22 +38,32 @@ export async function ensureSharedRecord(read: Read, record: Address): Promise<O
   return known ? [] : [put(keys.address(record.address), record)]
 }
 
-/** At start: edges know every shared address before an app has it. */
+/** At start: edges know every shared address before an app has it, and the platform's own. */
 export async function ensureSharedAddresses(control: Control): Promise<void> {
   for (const address of sharedAddresses(control)) {
-    await transact(control, async (read) => ({
-      ops: await ensureSharedRecord(read, newShared(control, address)),
-      result: null,
-    }))
+    await ensureShared(control, newShared(control, address))
   }
+  const { v6 } = platformAddresses(control.config.pools)
+  if (v6 !== null) await ensureShared(control, newShared(control, v6, 'v6'))
 }
 
-function newShared(control: Control, address: string): Address {
+const ensureShared = (control: Control, record: Address) =>
+  transact(control, async (read) => ({
+    ops: await ensureSharedRecord(read, record),
+    result: null,
+  }))
+
+/** One of kind `v6` is the platform's own: no app is found there, only its services. */
+function newShared(
+  control: Control,
+  address: string,
+  kind: 'shared_v4' | 'v6' = 'shared_v4',
+): Address {
   const nowMs = control.clock.now()
   return {
     id: `ip_${ulid(nowMs).toLowerCase()}`,
     address,
-    kind: 'shared_v4',
+    kind,
     state: 'shared',
     org: null,
     app: null,

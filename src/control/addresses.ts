@@ -14,19 +14,17 @@ import {
   onlyDedicated,
 } from './address-errors.ts'
 import {
-  type Claim,
   checkAddress,
-  claimFromPool,
   claimPrivate,
-  laneOf,
   type PooledKind,
-  poolFull,
+  publicPool,
   reapQuarantine,
 } from './address-pools.ts'
 import { type Departure, departureOps, detachOps, releaseOps } from './address-release.ts'
 import { ensureSharedRecord, pickShared } from './address-shared.ts'
 import type { Actor, Control } from './context.ts'
 import { DEFAULT_NETWORK, ensureNetwork, networkWithin } from './networks.ts'
+import { claimFromPool, laneOf, poolFull } from './pool.ts'
 import { type Price, priceOf } from './prices.ts'
 import { put, type Read, readAll, readOne, transact } from './transact.ts'
 
@@ -73,7 +71,7 @@ export async function allocateAddress(
   await reapQuarantine(control)
   const second = await attempt()
   if (second) return { ...second, price }
-  throw await poolFull(control, kind)
+  throw await poolFull(control, publicPool(control, kind))
 }
 
 /** An app's addresses, its shared IPv4 (whose record names no app) last. */
@@ -230,17 +228,18 @@ async function allocatePooled(
   actor: Actor,
   input: AllocateInput & { kind: PooledKind; region: string },
 ): Promise<Omit<Allocation, 'price'> | undefined> {
+  const pool = publicPool(control, input.kind)
   const plan = async (read: Read) => {
     const app = await appWithin(read, actor, input.app)
-    const claim = await claimFromPool(control, read, input.kind)
+    const claim = await claimFromPool(control, read, pool)
     if (!claim) return { ops: [], result: undefined }
-    const record = newRecord(control, app, input, claim.address)
+    const record = newRecord(control, app, input, claim.addresses[0]!)
     return {
       ops: [...claim.ops, ...(await attachOps(read, record))],
       result: { address: record, app, created: true },
     }
   }
-  const { result, revision } = await transact(control, plan, laneOf(control, input.kind))
+  const { result, revision } = await transact(control, plan, laneOf(pool))
   return result && { ...result, revision }
 }
 
@@ -253,7 +252,7 @@ async function allocatePrivate(control: Control, actor: Actor, input: AllocateIn
       const inOrg = org ?? app.org
       if (!mayAct(actor, inOrg)) throw orgNotFound(inOrg)
       const { network, ops } = await targetNetwork(read, inOrg, input.network)
-      const claim: Claim = await claimPrivate(read, network.id)
+      const claim = await claimPrivate(read, network.id)
       const record: Address = {
         ...newRecord(control, app, { ...input, region: GLOBAL }, claim.address),
         // For a private address these two say from where it can be reached (N23).

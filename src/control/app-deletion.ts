@@ -4,6 +4,7 @@ import type { Op } from '../store/store.ts'
 import { releaseOps } from './address-release.ts'
 import { forgetArtifacts } from './artifacts.ts'
 import type { Control } from './context.ts'
+import { releaseSomeOfDeleted } from './egress/release.ts'
 import { del, type Read, readPage, transact } from './transact.ts'
 
 /** The rest of an app's deletion, in steps that may be done again after a crash. */
@@ -21,6 +22,7 @@ const DELETIONS_RESUMED_MAX = 100
 
 export async function finishDeletion(control: Control, name: string): Promise<void> {
   while (await step(control, (read) => releaseSome(control, read, name)));
+  while (await releaseSomeOfDeleted(control, name));
   await forgetArtifacts(control, name)
   for (const prefix of [`secrets-version/${name}/`, `release/${name}/`]) {
     while (await step(control, (read) => deleteSome(read, prefix)));

@@ -49,3 +49,20 @@ const host = (region: string) => ({
   underlayV4: '198.51.100.1',
   underlayV6: '2001:db8::1',
 })
+
+test('egress pools name a region or global, have prefixes by family and share nothing', () => {
+  const pool = { v4: ['198.51.100.0/26'], v6: ['2001:db8:e001::/48'] }
+  const pool6 = { v4: [], v6: ['2001:db8:e000::/48'] }
+  const { egressPools: _, ...without } = testConfig()
+  assert.deepEqual(parseControlConfig(without, 'control.json').egressPools, {})
+  const both = parseControlConfig({ ...without, egressPools: { iad: pool, global: pool6 } }, 'c')
+  assert.deepEqual(both.egressPools, { iad: pool, global: pool6 })
+  refused({ egressPools: { mars: pool } }, /egressPools\.mars: "mars" is neither/)
+  refused({ egressPools: { iad: { ...pool, v4: pool.v6 } } }, /is not an IPv4 prefix/)
+  refused(
+    { egressPools: { iad: pool, lhr: pool } },
+    /egressPools\.lhr: 198\.51\.100\.0\/26 overlaps/,
+  )
+  const ingress = testConfig().pools.v6
+  refused({ egressPools: { iad: { v4: [], v6: ingress } } }, /overlaps .* of pools\.v6/)
+})

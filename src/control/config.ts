@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { FairwayError, messageOf } from '../base/errors.ts'
-import { parsePrefix } from '../base/ip.ts'
+import { formatPrefix, type Prefix, parsePrefix, prefixContains } from '../base/ip.ts'
 import { Host, Region } from '../model/resources.ts'
 
 /** The control plane's configuration, a JSON file. Every time is in milliseconds. */
@@ -34,6 +34,9 @@ export const Prices = z.object({
   sharedV4PerMonth: price.default('0.00'),
   v6PerMonth: price.default('0.00'),
   privateV6PerMonth: price.default('0.00'),
+  /** E8; the IPv6 address of a pair comes with it. */
+  egressV4PerMonth: price.default('3.60'),
+  egressV6PerMonth: price.default('0.00'),
 })
 export type Prices = z.infer<typeof Prices>
 
@@ -55,6 +58,10 @@ export const ControlConfig = z
       sharedV4: z.array(prefix(4, 24)),
       v6: z.array(prefix(6, 16)),
     }),
+    /** Where egress pairs come from, by region; `global` is for outbound proxies. */
+    egressPools: z
+      .record(z.string(), z.object({ v4: z.array(prefix(4, 16)), v6: z.array(prefix(6, 16)) }))
+      .default({}),
     quarantineMs: z.number().int().min(0).default(60_000),
     prices: Prices.prefault({}),
     /** How long attach and detach wait for the edges to switch. */
@@ -70,8 +77,56 @@ export const ControlConfig = z
         message: `host "${host.id}" names region "${host.region}", which is not in regions`,
       })
     })
+    for (const region of Object.keys(config.egressPools)) {
+      if (regions.has(region) || region === GLOBAL_REGION) continue
+      context.addIssue({
+        code: 'custom',
+        path: ['egressPools', region],
+        message: `"${region}" is neither one of regions nor "${GLOBAL_REGION}"`,
+      })
+    }
+    for (const [a, b] of overlaps(config)) {
+      context.addIssue({
+        code: 'custom',
+        path: [b.path],
+        message: `${formatPrefix(b.prefix)} overlaps ${formatPrefix(a.prefix)} of ${a.path}; an address belongs to one pool`,
+      })
+    }
   })
 export type ControlConfig = z.infer<typeof ControlConfig>
+
+/** The pool of outbound proxies, which every host announces. */
+export const GLOBAL_REGION = 'global'
+
+interface PoolPart {
+  readonly path: string
+  readonly prefix: Prefix
+}
+
+/** Prefixes of the egress pools that share addresses with another pool's. */
+function overlaps(config: {
+  readonly pools: { readonly v4: string[]; readonly sharedV4: string[]; readonly v6: string[] }
+  readonly egressPools: Readonly<Record<string, { readonly v4: string[]; readonly v6: string[] }>>
+}): [PoolPart, PoolPart][] {
+  const partsOf = (path: string, prefixes: readonly string[]): PoolPart[] =>
+    prefixes.flatMap((text) => {
+      const prefix = parsePrefix(text)
+      return prefix ? [{ path, prefix }] : []
+    })
+  const ingress = Object.entries(config.pools).flatMap(([kind, list]) =>
+    partsOf(`pools.${kind}`, list),
+  )
+  const egress = Object.entries(config.egressPools).flatMap(([region, { v4, v6 }]) =>
+    partsOf(`egressPools.${region}`, [...v4, ...v6]),
+  )
+  return egress.flatMap((part, i) =>
+    [...ingress, ...egress.slice(0, i)]
+      .filter(
+        ({ prefix }) => prefixContains(prefix, part.prefix) || prefixContains(part.prefix, prefix),
+      )
+      .map((other): [PoolPart, PoolPart] => [other, part]),
+  )
+}
 
 /** Reads and checks the file; the error names the file, the field and the value's problem. */
 export function loadControlConfig(path: string): ControlConfig {

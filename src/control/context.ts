@@ -13,17 +13,28 @@ export interface Control {
   /** Uniform in [0, 1); an argument, so that tests decide. Never the source of a secret. */
   readonly random: () => number
   readonly sealer: Sealer
-  readonly edges: EdgeAcks
+  /** Which revision each live host's edge routes by. */
+  readonly edges: HostAcks
+  /** Up to which revision each live host's kernel translates and steers egress. */
+  readonly egressAcks: HostAcks
 }
 
-/** Which revision each live host's edge routes by: filled from host reports. */
-export interface EdgeAcks {
+/** What live hosts have brought in force: filled from their reports. */
+export interface HostAcks {
   applied(host: string): number | null
   /**
-   * Resolves when every live host's edge routes by `revision` or newer, and after `timeoutMs` at the
-   * latest; `waiting` are the live hosts that have not.
+   * Resolves when every live host that it `concerns` (all, by default) is at `revision` or newer, and
+   * after `timeoutMs` at the latest; `waiting` are those that are not.
    */
-  waitFor(revision: number, timeoutMs: number): Promise<{ waiting: string[] }>
+  waitFor(
+    revision: number,
+    timeoutMs: number,
+    concerns?: (host: AckedHost) => boolean,
+  ): Promise<{ waiting: string[] }>
+}
+export interface AckedHost {
+  readonly id: string
+  readonly region: string
 }
 
 /** Seals short texts (secrets) at rest. */

@@ -58,6 +58,11 @@ export class Fleet implements FollowSink {
     return [...this.#hosts.keys()].filter((id) => this.#live.has(id))
   }
 
+  /** The live hosts with their regions. */
+  liveRecords(): Host[] {
+    return this.liveHosts().map((id) => this.#hosts.get(id)!)
+  }
+
   /** Codes of the regions in which a machine can be placed now. */
   liveRegions(): string[] {
     const codes = new Set(this.liveHosts().map((id) => this.#hosts.get(id)!.region))

@@ -2,6 +2,8 @@ import { messageOf } from '../base/errors.ts'
 import { reapQuarantine } from './address-pools.ts'
 import { resumeDeletions } from './app-deletion.ts'
 import type { Control } from './context.ts'
+import { resumeEgressChanges } from './egress/settle.ts'
+import { keepOutbound } from './outbound/upkeep.ts'
 
 /** What the control plane does by itself, now and then. */
 
@@ -9,7 +11,7 @@ export const MAINTENANCE_INTERVAL_MS = 5_000
 
 /** One round; each part may fail without the others. */
 export async function maintain(control: Control): Promise<void> {
-  for (const part of [reapQuarantine, resumeDeletions]) {
+  for (const part of [reapQuarantine, resumeDeletions, resumeEgressChanges, keepOutbound]) {
     try {
       await part(control)
     } catch (error) {

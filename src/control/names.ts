@@ -12,6 +12,7 @@ const ORG_SLUG = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
 export const RESERVED_APP_NAMES: ReadonlySet<string> = new Set([
   'whoami',
   'ip',
+  'outbound',
   'api',
   'admin',
   'control',

@@ -1,8 +1,8 @@
 import type { Address } from '../model/resources.ts'
 import type { Control } from './context.ts'
 
-export interface Price {
-  readonly kind: Address['kind']
+export interface Price<K extends string = Address['kind']> {
+  readonly kind: K
   /** Decimal text, such as "2.00". */
   readonly perMonth: string
   /** ISO 4217. */
@@ -25,3 +25,14 @@ export const ADDRESS_KINDS = ['v4', 'shared_v4', 'v6', 'private_v6'] as const
 
 export const allPrices = (control: Pick<Control, 'config'>): Price[] =>
   ADDRESS_KINDS.map((kind) => priceOf(control, kind))
+
+/** Of one egress address; GraphQL's enum of kinds, which is flyctl's, does not have them. */
+export function egressPrices({
+  config: { prices },
+}: Pick<Control, 'config'>): Price<'egress_v4' | 'egress_v6'>[] {
+  const { currency, egressV4PerMonth, egressV6PerMonth } = prices
+  return [
+    { kind: 'egress_v4', perMonth: egressV4PerMonth, currency },
+    { kind: 'egress_v6', perMonth: egressV6PerMonth, currency },
+  ]
+}

@@ -4,7 +4,7 @@ import type { Token } from '../model/resources.ts'
 import type { KeyValue, Op, RangeOptions, Store, Txn } from '../store/store.ts'
 import { RANGE_LIMIT_MAX, TXN_OPS_MAX } from '../store/store.ts'
 import { type ControlConfig, parseControlConfig } from './config.ts'
-import type { Actor, Control, EdgeAcks, Sealer } from './context.ts'
+import type { Actor, Control, HostAcks, Sealer } from './context.ts'
 import { createSealer } from './seal.ts'
 
 /** Fakes for tests of the control plane: no disk, no real time. */
@@ -80,7 +80,7 @@ export function fakeClock(startMs = Date.UTC(2026, 0, 1)): Clock & { advance(ms:
 }
 
 /** Every edge has applied everything, but for the hosts in `waiting`. */
-export const fakeEdges = (waiting: string[] = []): EdgeAcks & { asked: number[] } => {
+export const fakeEdges = (waiting: string[] = []): HostAcks & { asked: number[] } => {
   const asked: number[] = []
   return {
     asked,
@@ -111,6 +111,10 @@ export const testConfig = (changes: Partial<ControlConfig> = {}): ControlConfig 
       regions: [region('iad', 'Ashburn'), region('lhr', 'London'), region('nrt', 'Tokyo')],
       hosts: [],
       pools: { v4: ['203.0.113.16/29'], sharedV4: ['203.0.113.1'], v6: ['2001:db8:1::/48'] },
+      egressPools: {
+        iad: { v4: ['198.51.100.0/28'], v6: ['2001:db8:e001::/48'] },
+        lhr: { v4: ['198.51.100.64/30'], v6: ['2001:db8:e002::/48'] },
+      },
     },
     'test',
   ),
@@ -131,6 +135,7 @@ export function testControl(changes: Partial<Control> = {}): TestControl {
     random: Math.random,
     sealer: testSealer,
     edges: fakeEdges(),
+    egressAcks: fakeEdges(),
     ...changes,
   } as TestControl
 }

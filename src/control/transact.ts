@@ -72,6 +72,28 @@ export async function transact<R>(
   return options.lane === undefined ? work() : inLane(context.store, options.lane, work)
 }
 
+/** Runs `work` when all that came before it in this lane of the store is over. Not re-entrant. */
+export async function inLane<R>(store: Store, name: string, work: () => Promise<R>): Promise<R> {
+  const ofStore = lanes.get(store) ?? new Map<string, Lane>()
+  lanes.set(store, ofStore)
+  const lane = ofStore.get(name) ?? { tail: Promise.resolve(), waiting: 0 }
+  ofStore.set(name, lane)
+  if (lane.waiting >= LANE_WAITING_MAX) {
+    throw new FairwayError('busy', `${lane.waiting} changes of ${name} are waiting; try again`, {
+      status: 503,
+    })
+  }
+  lane.waiting += 1
+  const mine = lane.tail.then(work, work)
+  lane.tail = mine.catch(() => undefined)
+  try {
+    return await mine
+  } finally {
+    lane.waiting -= 1
+    if (lane.waiting === 0) ofStore.delete(name)
+  }
+}
+
 export const put = (key: string, value: unknown): Op => ({ put: key, value: JSON.stringify(value) })
 export const del = (key: string): Op => ({ delete: key })
 
@@ -169,24 +191,3 @@ interface Lane {
   waiting: number
 }
 const lanes = new WeakMap<Store, Map<string, Lane>>()
-
-async function inLane<R>(store: Store, name: string, work: () => Promise<R>): Promise<R> {
-  const ofStore = lanes.get(store) ?? new Map<string, Lane>()
-  lanes.set(store, ofStore)
-  const lane = ofStore.get(name) ?? { tail: Promise.resolve(), waiting: 0 }
-  ofStore.set(name, lane)
-  if (lane.waiting >= LANE_WAITING_MAX) {
-    throw new FairwayError('busy', `${lane.waiting} changes of ${name} are waiting; try again`, {
-      status: 503,
-    })
-  }
-  lane.waiting += 1
-  const mine = lane.tail.then(work, work)
-  lane.tail = mine.catch(() => undefined)
-  try {
-    return await mine
-  } finally {
-    lane.waiting -= 1
-    if (lane.waiting === 0) ofStore.delete(name)
-  }
-}

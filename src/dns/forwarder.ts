@@ -5,8 +5,15 @@ import type { Logger } from '../base/log.ts'
 import { AnswerCache } from './cache.ts'
 import { canonicalName, isWithin } from './name.ts'
 import { type Message, RCODE, respond } from './records.ts'
-import { type DnsHandler, type DnsServer, type DnsServerOptions, startDnsServer } from './server.ts'
+import {
+  type DnsClient,
+  type DnsHandler,
+  type DnsServer,
+  type DnsServerOptions,
+  startDnsServer,
+} from './server.ts'
 import { type Ask, exchange, type Upstream } from './upstream.ts'
+import type { WhoamiHandler } from './whoami.ts'
 import { negative } from './zone.ts'
 
 export interface ForwarderOptions {
@@ -37,10 +44,13 @@ export function createForwarder(
     /** Who may ask; machines by default. */
     readonly allow?: (address: string) => boolean
     readonly limits?: DnsServerOptions['limits']
+    /** Asked first: what is answered here, and never by an upstream. */
+    readonly own?: WhoamiHandler
   },
 ): Promise<DnsServer> {
-  const { addresses, port, log, limits, allow = isMachine } = options
-  const handler = forwardingHandler(options)
+  const { addresses, port, log, limits, own, allow = isMachine } = options
+  const forward = forwardingHandler(options)
+  const handler: DnsHandler = (query, client) => own?.(query, client) ?? forward(query, client)
   return startDnsServer({ addresses, port, log, limits, allow, handler })
 }
 
@@ -49,7 +59,9 @@ export const isMachine = (address: string): boolean => {
   return ip !== undefined && prefixContains(MACHINES, ip)
 }
 
-export function forwardingHandler(options: ForwarderOptions): DnsHandler {
+export function forwardingHandler(
+  options: ForwarderOptions,
+): (query: Message, client: DnsClient) => Promise<Message> {
   const forwarder = new Forwarder(options)
   return (query, { address }) => forwarder.answer(query, address)
 }

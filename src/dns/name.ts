@@ -92,14 +92,15 @@ export function labelsOf(name: string): Uint8Array[] {
 export const canonicalName = (name: string): string => {
   // Not toLowerCase: it would change letters beyond ASCII, which are bytes here.
   const lower = name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
-  return lower.length > 1 && lower.endsWith('.') && !lower.endsWith('\\.')
-    ? lower.slice(0, -1)
-    : lower
+  const last = lower.length - 1
+  return last > 0 && lower[last] === '.' && !isEscaped(lower, last) ? lower.slice(0, -1) : lower
 }
 
 /** Whether `name` is `zone` or lies below it; both canonical. */
 export const isWithin = (name: string, zone: string): boolean =>
-  zone === '' || name === zone || (name.endsWith(`.${zone}`) && !name.endsWith(`\\.${zone}`))
+  zone === '' ||
+  name === zone ||
+  (name.endsWith(`.${zone}`) && !isEscaped(name, name.length - zone.length - 1))
 
 /** The name one label up; '' above the last. */
 export function parentOf(name: string): string {
@@ -108,6 +109,13 @@ export function parentOf(name: string): string {
     else if (name[i] === '.') return name.slice(i + 1)
   }
   return ''
+}
+
+/** Whether the octet at `at` is an escaped one: backslashes before it that are themselves escaped do not count. */
+function isEscaped(name: string, at: number): boolean {
+  let from = at
+  while (name[from - 1] === '\\') from--
+  return (at - from) % 2 === 1
 }
 
 const DOT = 46

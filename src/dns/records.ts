@@ -101,6 +101,14 @@ export const nameServer = (name: string, ttl: number, target: string): Record =>
   data: [{ name: target }],
 })
 
+/** A TXT record of one character string; at most 255 bytes of ASCII. */
+export function text(name: string, ttl: number, value: string): Record {
+  const bytes = Buffer.from(value, 'latin1')
+  if (bytes.length > 255) throw new DnsFormatError(`${name}: a text of ${bytes.length} bytes`)
+  const data = [Buffer.concat([Uint8Array.of(bytes.length), bytes])]
+  return { name, type: TYPE.TXT, class: CLASS_IN, ttl, data }
+}
+
 export interface Soa {
   readonly mname: string
   readonly rname: string

@@ -20,8 +20,14 @@ export interface DnsClient {
   readonly protocol: 'udp' | 'tcp'
 }
 
-/** Answers one question of class IN. What it throws is logged, and SERVFAIL to the client. */
-export type DnsHandler = (query: Message, client: DnsClient) => Message | Promise<Message>
+/**
+ * Answers one question of class IN; undefined leaves it without an answer. What it throws is logged,
+ * and SERVFAIL to the client.
+ */
+export type DnsHandler = (
+  query: Message,
+  client: DnsClient,
+) => Message | undefined | Promise<Message | undefined>
 
 export interface DnsServerOptions {
   /** Specific ones: an answer must leave from the address that was asked. */
@@ -195,10 +201,11 @@ class Listeners implements DnsServer {
     // Two servers that answered each other's answers would never stop.
     if (query.response) return undefined
     const maxBytes = client.protocol === 'udp' ? udpBytesMax(query) : undefined
-    return encode(await this.#decide(query, client), maxBytes)
+    const reply = await this.#decide(query, client)
+    return reply && encode(reply, maxBytes)
   }
 
-  async #decide(query: Message, client: DnsClient): Promise<Message> {
+  async #decide(query: Message, client: DnsClient): Promise<Message | undefined> {
     const refusal = refuse(query)
     if (refusal !== undefined) return respond(query, { rcode: refusal })
     if (!this.#allowed(client.address) || this.#active >= this.#limits.activeMax)

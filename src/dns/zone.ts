@@ -11,6 +11,7 @@ import {
   TYPE,
 } from './records.ts'
 import { type DnsHandler, type DnsServer, type DnsServerOptions, startDnsServer } from './server.ts'
+import type { WhoamiHandler } from './whoami.ts'
 
 /** Addresses of a name; lists may be empty or absent. */
 export interface NameAddresses {
@@ -45,15 +46,18 @@ export function createAuthoritativeServer(
     readonly port: number
     readonly log: Logger
     readonly limits?: DnsServerOptions['limits']
+    /** Asked first: zones below these that somebody else knows. */
+    readonly before?: WhoamiHandler
   },
 ): Promise<DnsServer> {
-  const { addresses, port, log, limits, ...zones } = options
+  const { addresses, port, log, limits, before, ...zones } = options
   const nameServers = zones.nameServers ?? addresses.filter((a) => a !== '::' && a !== '0.0.0.0')
-  const handler = authoritativeHandler({ ...zones, nameServers })
+  const own = authoritativeHandler({ ...zones, nameServers })
+  const handler: DnsHandler = (query, client) => before?.(query, client) ?? own(query)
   return startDnsServer({ addresses, port, log, limits, handler })
 }
 
-export function authoritativeHandler(options: AuthoritativeOptions): DnsHandler {
+export function authoritativeHandler(options: AuthoritativeOptions): (query: Message) => Message {
   const zones = options.zones.map(canonicalName).toSorted((a, b) => b.length - a.length)
   const fixed = new Map<string, NameAddresses>()
   for (const zone of zones) fixed.set(nsName(zone), byFamily(options.nameServers ?? []))

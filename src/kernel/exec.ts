@@ -6,7 +6,7 @@ export interface Exec {
   run(argv: readonly string[], options?: { stdin?: string; timeoutMs?: number }): Promise<string>
 }
 
-export const COMMAND_TIMEOUT_MS = 10_000
+export const COMMAND_TIMEOUT_MS = 30_000
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 
 export class CommandError extends Error {

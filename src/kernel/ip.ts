@@ -8,7 +8,15 @@ export const netnsPath = (name: string): string => `${NETNS_DIR}/${name}`
 const Link = z.object({
   ifname: z.string(),
   flags: z.array(z.string()).default([]),
-  linkinfo: z.object({ info_kind: z.string().optional() }).optional(),
+  mtu: z.number().optional(),
+  /** A number, as text. */
+  group: z.string().optional(),
+  linkinfo: z
+    .object({
+      info_kind: z.string().optional(),
+      info_data: z.record(z.string(), z.unknown()).optional(),
+    })
+    .optional(),
 })
 export type Link = z.infer<typeof Link>
 
@@ -17,13 +25,34 @@ const Route = z.object({
   dst: z.string(),
   dev: z.string().optional(),
   gateway: z.string().optional(),
+  /** Absent in listings of the main table alone. */
+  table: z.string().optional(),
+  /** Of a tunnel's route, `dst` and `src` are the tunnel's: `ip` writes them after the route's own. */
+  encap: z.string().optional(),
+  src: z.string().optional(),
 })
 export type Route = z.infer<typeof Route>
 
-/** Runs lines of `ip` in one process, in order; stops at the first that fails. */
-export async function ipBatch(exec: Exec, lines: readonly string[]): Promise<void> {
+const Rule = z.object({
+  priority: z.number(),
+  /** Hexadecimal, or 0; without `fwmask` all bits count. */
+  fwmark: z.string().optional(),
+  fwmask: z.string().optional(),
+  iif: z.string().optional(),
+  table: z.string().optional(),
+  goto: z.number().optional(),
+  protocol: z.string().optional(),
+})
+export type Rule = z.infer<typeof Rule>
+
+/**
+ * Runs lines of `ip` in one process, in order; stops at the first that fails. `family` is needed
+ * where no address in a line tells it.
+ */
+export async function ipBatch(exec: Exec, lines: readonly string[], family?: 4 | 6): Promise<void> {
   if (lines.length === 0) return
-  await exec.run(['ip', '-batch', '-'], { stdin: batchText(lines) })
+  const words = family === undefined ? [] : [`-${family}`]
+  await exec.run(['ip', ...words, '-batch', '-'], { stdin: batchText(lines) })
 }
 
 /** The text for `ip -batch -`. A line break inside a line would be a second command. */
@@ -53,6 +82,10 @@ export const listRoutes = (
   selector: readonly string[] = [],
 ): Promise<Route[]> =>
   observe(exec, ['ip', '-j', `-${family}`, 'route', 'show', ...selector], Route)
+
+/** Policy routing of one family, in order. */
+export const listRules = (exec: Exec, family: 4 | 6): Promise<Rule[]> =>
+  observe(exec, ['ip', '-j', `-${family}`, 'rule', 'show'], Rule)
 
 export async function listNetns(exec: Exec): Promise<string[]> {
   const found = await observe(exec, ['ip', '-j', 'netns', 'list'], z.object({ name: z.string() }))

@@ -1,5 +1,17 @@
 import { closeSync } from 'node:fs'
-import { FairwayError, messageOf } from '../base/errors.ts'
+import { FairwayError } from '../base/errors.ts'
+import {
+  AF_INET6,
+  errnoOf,
+  errorText,
+  type Libc,
+  openLibc,
+  SOCK_CLOEXEC,
+  SOCK_STREAM,
+  SOL_IP,
+  SOL_IPV6,
+  SOL_SOCKET,
+} from './libc.ts'
 
 /**
  * Listening sockets that may take connections to addresses which the host does not have. Node lacks
@@ -7,24 +19,15 @@ import { FairwayError, messageOf } from '../base/errors.ts'
  */
 
 // Numbers of the Linux ABI, equal on x86-64 and arm64.
-const AF_INET6 = 10
-const SOCK_STREAM = 1
-const SOCK_CLOEXEC = 0o2000000
-const SOL_SOCKET = 1
 const SO_REUSEADDR = 2
 const SO_REUSEPORT = 15
-const SOL_IP = 0
 const IP_TRANSPARENT = 19
-const IPPROTO_IPV6 = 41
 const IPV6_V6ONLY = 26
 const IPV6_TRANSPARENT = 75
 const SOCKADDR_IN6_BYTES = 28
 
 const BACKLOG = 4_096
 const LISTENERS_MAX = 256
-
-const { getBuiltinModule } = process
-const ffi = getBuiltinModule('node:ffi')
 
 /**
  * Opens `count` dual-stack TCP listeners on one port, among which the kernel spreads connections,
@@ -47,28 +50,12 @@ export function openTransparentListeners(port: number, count: number): number[] 
   }
 }
 
-type Libc = ReturnType<typeof openLibc>
-
-function openLibc() {
-  if (!ffi)
-    throw new FairwayError(
-      'no_ffi',
-      `Node ${process.version} has no node:ffi, which transparent listeners need; use Node 26.1 or newer`,
-    )
-  try {
-    return ffi.dlopen('libc.so.6', {
-      socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
-      setsockopt: { arguments: ['i32', 'i32', 'i32', 'pointer', 'u32'], return: 'i32' },
-      bind: { arguments: ['i32', 'pointer', 'u32'], return: 'i32' },
-      listen: { arguments: ['i32', 'i32'], return: 'i32' },
-      __errno_location: { arguments: [], return: 'pointer' },
-      strerror: { arguments: ['i32'], return: 'pointer' },
-    }).functions
-  } catch (error) {
-    throw new FairwayError('no_ffi', `libc.so.6 cannot be used: ${messageOf(error)}`, {
-      cause: error,
-    })
-  }
+/** Another descriptor of the same socket, for whoever closes its own. */
+export function duplicate(fd: number): number {
+  const libc = openLibc()
+  const other = libc.dup(fd)
+  check(libc, other, `dup of descriptor ${fd}`)
+  return other
 }
 
 function openOne(libc: Libc, port: number): number {
@@ -77,9 +64,9 @@ function openOne(libc: Libc, port: number): number {
   try {
     setOption(libc, fd, SOL_SOCKET, SO_REUSEADDR, 1)
     setOption(libc, fd, SOL_SOCKET, SO_REUSEPORT, 1)
-    setOption(libc, fd, IPPROTO_IPV6, IPV6_V6ONLY, 0)
+    setOption(libc, fd, SOL_IPV6, IPV6_V6ONLY, 0)
     setOption(libc, fd, SOL_IP, IP_TRANSPARENT, 1)
-    setOption(libc, fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+    setOption(libc, fd, SOL_IPV6, IPV6_TRANSPARENT, 1)
     const address = Buffer.alloc(SOCKADDR_IN6_BYTES)
     address.writeUInt16LE(AF_INET6, 0)
     address.writeUInt16BE(port, 2)
@@ -101,8 +88,7 @@ function setOption(libc: Libc, fd: number, level: number, option: number, value:
 
 function check(libc: Libc, result: number, what: string): void {
   if (result >= 0) return
-  const errno = ffi.getInt32(libc.__errno_location())
-  const text = ffi.toString(libc.strerror(errno))
+  const text = errorText(libc, errnoOf(libc))
   const hint = what.includes('TRANSPARENT') ? '; it needs CAP_NET_ADMIN' : ''
   throw new FairwayError('listener', `transparent listener: ${what}: ${text}${hint}`)
 }

@@ -36,6 +36,7 @@ const READY_WITHOUT_IPC_MS = 100
 /** A process that ran for so long has earned a fresh back-off. */
 const STABLE_MS = 10_000
 const GRACE_MS = 5_000
+const LOOKS_PER_ALIVE = 4
 
 /**
  * Starts a process, restarts it with back-off (the first time at once), and replaces it without a
@@ -52,7 +53,7 @@ export class Unit {
   #startedMs = 0
   #failures = 0
   #restarts = 0
-  #aliveMs = 0
+  #silentLooks = 0
   #timer: NodeJS.Timeout | undefined
   readonly #watchdog: NodeJS.Timeout | undefined
   readonly #retiring = new Set<ChildProcess>()
@@ -62,7 +63,8 @@ export class Unit {
     this.spec = spec
     this.#log = log.child({ unit: spec.name })
     this.#output = new RotatingLog(spec.logFile)
-    if (spec.aliveMs) this.#watchdog = setInterval(() => this.#checkAlive(), spec.aliveMs / 4)
+    if (spec.aliveMs)
+      this.#watchdog = setInterval(() => this.#checkAlive(), spec.aliveMs / LOOKS_PER_ALIVE)
   }
 
   get state(): UnitState {
@@ -131,7 +133,7 @@ export class Unit {
     const old = this.#child
     this.#child = next
     this.#startedMs = Date.now()
-    this.#aliveMs = Date.now()
+    this.#silentLooks = 0
     if (this.#wanted) this.#setState('ready')
     for (const retiring of [old, this.#wanted ? undefined : next]) {
       if (retiring) void this.#retire(retiring)
@@ -184,7 +186,7 @@ export class Unit {
     const child = this.#launch()
     this.#child = child
     this.#startedMs = Date.now()
-    this.#aliveMs = Date.now()
+    this.#silentLooks = 0
     this.#setState('starting')
     if (this.spec.ipc) return
     this.#timer = setTimeout(
@@ -212,7 +214,7 @@ export class Unit {
   }
 
   #heard(message: { t: string }): void {
-    this.#aliveMs = Date.now()
+    this.#silentLooks = 0
     if (message.t === 'ready') this.#setState('ready')
     else if (message.t !== 'alive') this.onMessage(message)
   }
@@ -234,9 +236,10 @@ export class Unit {
     this.#timer = setTimeout(() => this.#wanted && this.#spawn(), waitMs)
   }
 
+  /** Counts looks, not time: a parent that was held up itself has not read what its child said. */
   #checkAlive(): void {
     if (!this.#child || this.#state !== 'ready') return
-    if (Date.now() - this.#aliveMs < this.spec.aliveMs!) return
+    if (++this.#silentLooks <= LOOKS_PER_ALIVE) return
     this.#log.error({ pid: this.#child.pid, aliveMs: this.spec.aliveMs }, 'unit hangs; killing it')
     this.#child.kill('SIGKILL')
   }

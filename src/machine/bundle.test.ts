@@ -1,11 +1,20 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readlinkSync, rmSync, statSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { FairwayError } from '../base/errors.ts'
+import type { Machine } from '../model/resources.ts'
 import { type BundleInput, machineArgv, ociConfig, PIDS_MAX, writeBundle } from './bundle.ts'
-import { machineEnvironment } from './environment.ts'
+import { machineEnvironment, publicIpOf } from './environment.ts'
 import { etcFiles } from './etc.ts'
 import { seccompProfile } from './seccomp.ts'
 import { ETC_SHARED, prepareSystem } from './system.ts'
@@ -100,7 +109,7 @@ test('secrets beat env, the platform beats both (N14-N18)', () => {
     guest: { memory_mb: 512 },
   }
   const m = fakeMachine({}, config)
-  const env = machineEnvironment(m, fakeHost, { A: 'secret', FLY_APP_NAME: 'forged' })
+  const env = machineEnvironment(m, '2001:db8::1', { A: 'secret', FLY_APP_NAME: 'forged' })
   const expected = {
     ...{ A: 'secret', B: 'env', HOME: '/data', PRIMARY_REGION: 'lhr' },
     ...{ FLY_APP_NAME: 'web', FLY_MACHINE_ID: 'a1', FLY_ALLOC_ID: 'a1', FLY_REGION: 'iad' },
@@ -110,6 +119,16 @@ test('secrets beat env, the platform beats both (N14-N18)', () => {
   const { PATH, ...rest } = env
   assert.deepEqual(rest, expected)
   assert.ok(PATH?.endsWith(':/.fairway/bin'))
+})
+
+test('the public address is the static source, else one of the host’s prefix (N15)', () => {
+  const static_ = { pair: 'p', v4: '198.51.100.1', v6: '2001:db8:e::1', slot: 0, count: 1 }
+  const of = (egress: Machine['egress'], machinesV6: string | null) =>
+    publicIpOf({ egress, v4: '172.16.0.6' }, fakeHost, machinesV6)
+  assert.equal(of(static_, '2001:db8:a000:1::/64'), '2001:db8:e::1')
+  assert.equal(of({ ...static_, v6: null }, '2001:db8:a000:1::/64'), '198.51.100.1')
+  assert.equal(of(null, '2001:db8:a000:1::/64'), '2001:db8:a000:1::3')
+  assert.equal(of(null, null), fakeHost.underlayV6)
 })
 
 test('hosts names the machine, its 6PN address and fly-global-services (U4)', () => {
@@ -126,17 +145,30 @@ test('hosts names the machine, its 6PN address and fly-global-services (U4)', ()
 test('a bundle is readable by nobody else, its etc/ by all', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'fairway-bundle-'))
   const mode = (path: string) => statSync(join(folder, path)).mode & 0o7777
-  await writeBundle(folder, ociConfig(input), { hosts: 'a' }, input.system)
-  const { ino } = statSync(join(folder, 'etc/hosts'))
-  await writeBundle(folder, ociConfig(input), { hosts: 'b' }, input.system)
+  await writeBundle(folder, ociConfig(input), { passwd: 'a' }, input.system)
+  const { ino } = statSync(join(folder, 'etc/passwd'))
+  await writeBundle(folder, ociConfig(input), { passwd: 'b', hosts: 'c' }, input.system)
   assert.equal(mode('bundle/config.json'), 0o600)
   for (const path of ['bundle/rootfs', 'bundle/rootfs/var/log', 'etc'])
     assert.equal(mode(path), 0o755)
   for (const path of ['bundle/rootfs/tmp', 'bundle/rootfs/run']) assert.equal(mode(path), 0o1777)
-  assert.equal(mode('etc/hosts'), 0o644)
-  assert.equal(statSync(join(folder, 'etc/hosts')).ino, ino, 'written in place')
+  assert.equal(mode('etc/passwd'), 0o644)
+  assert.equal(statSync(join(folder, 'etc/passwd')).ino, ino, 'written in place')
+  assert.equal(readlinkSync(join(folder, 'etc/hosts')), '/run/hosts')
+  assert.equal(mode('bundle/rootfs/run/hosts'), 0o666, 'the machine may change it')
   assert.equal(readlinkSync(join(folder, 'etc/ssl')), '/.fairway/etc/ssl')
   assert.equal(readlinkSync(join(folder, 'bundle/rootfs/bin')), 'usr/bin')
+  rmSync(folder, { recursive: true })
+})
+
+test('the root folder is made anew, whatever an older version left there', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fairway-bundle-'))
+  const rootfs = join(folder, 'bundle/rootfs')
+  mkdirSync(join(rootfs, 'bin/old'), { recursive: true })
+  symlinkSync('/elsewhere', join(rootfs, 'var'))
+  await writeBundle(folder, ociConfig(input), {}, input.system)
+  assert.equal(readlinkSync(join(rootfs, 'bin')), 'usr/bin')
+  assert.equal(readlinkSync(join(rootfs, 'var/run')), '/run')
   rmSync(folder, { recursive: true })
 })
 

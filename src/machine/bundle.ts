@@ -1,4 +1,4 @@
-import { chmod, mkdir, rename, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FairwayError } from '../base/errors.ts'
 import type { Machine } from '../model/resources.ts'
@@ -57,7 +57,7 @@ export interface BundleInput {
 }
 
 /** Raised when `ociConfig` changes, so that bundles of an older version are written anew. */
-export const BUNDLE_VERSION = 3
+export const BUNDLE_VERSION = 4
 export const PIDS_MAX = 4_096
 /** When the host runs out of memory, machines end before edges and agents. */
 const OOM_SCORE_ADJ = 500
@@ -151,7 +151,8 @@ function mounts(input: BundleInput): OciMount[] {
     },
     tmpfs('/dev/shm', 'mode=1777', SHM_KIB, NO_PROGRAMS),
     tmpfs('/tmp', 'mode=1777', tmpKib, ['nosuid', 'nodev']),
-    tmpfs('/run', 'mode=1777', 16_384, ['nosuid', 'nodev']),
+    // With what the bundle has in it: the hosts file, for the machine to change.
+    tmpfs('/run', 'mode=1777', 16_384, ['nosuid', 'nodev', 'tmpcopyup']),
     ...input.system.mounts.map((path) => bind(path, path, 'rbind')),
     bind('/etc', join(folder, 'etc'), 'bind'),
     bind(SYSTEM_FOLDER, input.system.folder, 'bind'),
@@ -194,7 +195,16 @@ const ROOT_LINKS: readonly (readonly [path: string, target: string])[] = [
 
 const WRITABLE = ['tmp', 'run']
 
-/** Writes the bundle's files under `folder`. `etc`: the machine's own files there, by name. */
+/**
+ * A machine may change its hosts file, and a tunnel in it does: it is in the machine's own memory,
+ * counted and bounded, since a file of the host could be made to fill its disk.
+ */
+const HOSTS = 'run/hosts'
+
+/**
+ * Writes the bundle's files under `folder`, for a machine that has no sandbox. `etc`: the machine's
+ * own files there, by name.
+ */
 export async function writeBundle(
   folder: string,
   config: OciConfig,
@@ -204,6 +214,8 @@ export async function writeBundle(
   const bundle = join(folder, 'bundle')
   const rootfs = join(bundle, 'rootfs')
   const etcFolder = join(folder, 'etc')
+  // Made anew: what an older version put there may stand in the way. What it holds is made here.
+  await rm(rootfs, { recursive: true, force: true })
   await Promise.all([
     mkdir(join(rootfs, 'var', 'lib'), { recursive: true }),
     mkdir(join(rootfs, 'var', 'log'), { recursive: true }),
@@ -214,6 +226,8 @@ export async function writeBundle(
   const shown = ['', 'var', 'var/lib', 'var/log'].map((path) => join(rootfs, path))
   const links = [...ROOT_LINKS, ...system.links].map(([path, to]) => [join(rootfs, path), to])
   for (const name of system.etc) links.push([join(etcFolder, name), `${SYSTEM_FOLDER}/etc/${name}`])
+  links.push([join(etcFolder, 'hosts'), `/${HOSTS}`])
+  const { hosts = '', ...others } = etc
   await Promise.all([
     writeConfig(bundle, config),
     ...[...shown, etcFolder].map((path) => chmod(path, 0o755)),
@@ -221,11 +235,15 @@ export async function writeBundle(
     ...WRITABLE.map((path) => chmod(join(rootfs, path), 0o1777)),
     ...links.map(([path, to]) => linkOnce(path!, to!)),
     // In place: a running machine must see a change, and who has the file open as well.
-    ...Object.entries(etc).map(async ([name, text]) => {
-      await writeFile(join(etcFolder, name), text)
-      await chmod(join(etcFolder, name), 0o644)
-    }),
+    ...Object.entries(others).map(([name, text]) => write(join(etcFolder, name), text, 0o644)),
+    write(join(rootfs, HOSTS), hosts, 0o666),
   ])
+}
+
+/** Whatever our umask is. */
+async function write(path: string, text: string, mode: number): Promise<void> {
+  await writeFile(path, text)
+  await chmod(path, mode)
 }
 
 /** The one file with secrets in it. */

@@ -52,12 +52,7 @@ export async function createConmonRuntime(options: ConmonOptions): Promise<Runti
   const exits = join(runDir, 'exits')
   await mkdir(exits, { recursive: true, mode: 0o700 })
   await mkdir(join(runDir, 'runc'), { recursive: true, mode: 0o700 })
-  const runc = [
-    findCommand('runc'),
-    '--root',
-    join(runDir, 'runc'),
-    `--rootless=${String(userNamespace)}`,
-  ]
+  const runc = runcCommand(runDir, userNamespace)
   const conmon: Conmon = {
     options,
     clock: options.clock ?? systemClock,
@@ -78,6 +73,12 @@ export async function createConmonRuntime(options: ConmonOptions): Promise<Runti
     delete: (id) => remove(conmon, run, id),
   }
 }
+
+/** runc up to its subcommand. */
+export const runcCommand = (runDir: string, userNamespace: boolean): string[] => [
+  ...[findCommand('runc'), '--root', join(runDir, 'runc')],
+  `--rootless=${String(userNamespace)}`,
+]
 
 type Run = (args: readonly string[]) => Promise<string>
 

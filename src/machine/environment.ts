@@ -1,4 +1,5 @@
 import type { Host, Machine } from '../model/resources.ts'
+import { defaultV6 } from './slot.ts'
 
 /** Where commands are looked for; the pinned Node comes last, so that the machine's own wins. */
 export const MACHINE_PATH =
@@ -10,7 +11,7 @@ export const MACHINE_PATH =
  */
 export function machineEnvironment(
   machine: Machine,
-  host: Host,
+  publicIp: string,
   secrets: Readonly<Record<string, string>>,
 ): Record<string, string> {
   const { config } = machine
@@ -30,8 +31,19 @@ export function machineEnvironment(
     FLY_MACHINE_VERSION: machine.instanceId,
     FLY_VM_MEMORY_MB: String(config.guest.memory_mb),
     FLY_PRIVATE_IP: machine.v6,
-    // Machines leave through their host's address until they have one of their own.
-    FLY_PUBLIC_IP: host.underlayV6,
+    FLY_PUBLIC_IP: publicIp,
     ...(primaryRegion === undefined ? {} : { PRIMARY_REGION: primaryRegion }),
   }
+}
+
+/**
+ * What the world sees a machine as when it starts: its static source, IPv6 if it has one; else its own
+ * address of the host's machines' prefix, or the host's where there is none.
+ */
+export function publicIpOf(
+  { egress, v4 }: Pick<Machine, 'egress' | 'v4'>,
+  host: Pick<Host, 'underlayV6'>,
+  machinesV6: string | null,
+): string {
+  return egress?.v6 ?? egress?.v4 ?? defaultV6(v4, machinesV6) ?? host.underlayV6
 }

@@ -6,12 +6,13 @@ import { messageOf, notFound } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
 import type { Exec } from '../kernel/exec.ts'
 import type { Host, Machine } from '../model/resources.ts'
-import type { LaunchSpec, LogLine, MachineReport } from '../model/wire.ts'
+import type { ExecLine, LaunchSpec, LogLine, MachineReport } from '../model/wire.ts'
 import { artifactFolders } from './artifacts.ts'
 import { prepareCgroups, removeCgroups } from './cgroups.ts'
 import { probe } from './checks/probe.ts'
 import { CheckRunner, type Probe } from './checks/runner.ts'
-import { createConmonRuntime, findCommand } from './conmon.ts'
+import { createConmonRuntime, findCommand, runcCommand } from './conmon.ts'
+import { type ExecCall, execInMachine, failed } from './exec/run.ts'
 import { rotateAppLog } from './logs/rotate.ts'
 import { LogStore, type LogsCall } from './logs/store.ts'
 import type { MachineNetwork } from './network.ts'
@@ -28,6 +29,8 @@ import type { WorkerHost } from './worker-host.ts'
 
 export interface MachineManagerDeps {
   readonly host: Host
+  /** Prefix of machines' default IPv6 sources; null: the host's own address. */
+  readonly machinesV6: string | null
   /** Persistent: machines' folders, unpacked artifacts, logs. */
   readonly stateDir: string
   /** Gone with the world: the runtime's state, exit records. */
@@ -69,6 +72,8 @@ export interface MachineManager {
   logs(call: LogsCall, signal: AbortSignal): AsyncIterable<LogLine>
   /** Processes of a machine. Throws `not_found` when it does not run here. */
   ps(machineId: string): Promise<unknown>
+  /** Runs a command inside a machine: its output, then one `exit`, which says what went wrong. */
+  exec(call: ExecCall, signal: AbortSignal): AsyncIterable<ExecLine>
   /** A line of the edge, for its app's log. */
   edgeLog(line: LogLine): void
   /** A service's bucket of load, counted by the edge. */
@@ -79,6 +84,8 @@ export interface MachineManager {
 
 /** Starts at one time: more would only take turns on the processors. */
 const STARTS_MAX = 4
+/** Commands that run inside machines at one time. */
+export const EXECS_MAX = 32
 /** Between looks at the sizes of logs and at unused artifacts. */
 const UPKEEP_MS = 2_000
 const PRUNE_EVERY = 300
@@ -101,6 +108,8 @@ class Manager implements MachineManager {
   #host: WorkerHost | undefined
   #runtime: Runtime | undefined
   #prune: (() => Promise<void>) | undefined
+  #userNamespace = false
+  #execs = 0
 
   constructor(deps: MachineManagerDeps) {
     this.#deps = deps
@@ -132,6 +141,7 @@ class Manager implements MachineManager {
     const userNamespace = inUserNamespace(uidMap)
     const onExit: ExitListener = (id, exit) => this.#workers.get(id)?.exited(exit) ?? false
     const { signal } = this.#closing
+    this.#userNamespace = userNamespace
     this.#runtime = this.#deps.runtime
       ? await this.#deps.runtime(onExit, signal)
       : await createConmonRuntime({ exec, runDir, machinesDir, userNamespace, onExit, signal })
@@ -149,7 +159,8 @@ class Manager implements MachineManager {
     const artifacts = artifactFolders(join(deps.stateDir, 'artifacts'), deps.artifact)
     this.#prune = () => artifacts.prune(this.#usedArtifacts())
     const prepare = {
-      ...{ host: deps.host, network: deps.network, artifacts, launch: deps.launch },
+      ...{ host: deps.host, machinesV6: deps.machinesV6, network: deps.network },
+      ...{ artifacts, launch: deps.launch },
       ...{ resolvers: deps.resolvers, nodePath: deps.nodePath, folder: this.#folder, ...ids },
       cgroupRoot: this.#cgroupRoot(ids.userNamespace),
       system: prepareSystem(join(deps.stateDir, 'system'), findCommand('tini-static', 'tini')),
@@ -159,7 +170,7 @@ class Manager implements MachineManager {
       folder: this.#folder,
       startSlot: createSlots(STARTS_MAX),
       prepare: (machine, record) => prepareMachine(prepare, machine, record),
-      attach: (machine) => deps.network.attach(attachedMachine(machine)),
+      attach: (machine, options) => deps.network.attach(attachedMachine(machine), options),
       detach: (id) => deps.network.detach(id),
       silence: async (id) => deps.network.silence?.(id),
       standbys: new Standbys(deps.standbysMax),
@@ -275,6 +286,26 @@ class Manager implements MachineManager {
     if (!sandbox?.pid || !this.#workers.get(machineId)?.record.run)
       throw notFound(`machine ${machineId} does not run on ${this.#deps.host.id}`)
     return processesOf(sandbox.pid)
+  }
+
+  async *exec(call: ExecCall, signal: AbortSignal): AsyncGenerator<ExecLine> {
+    const run = this.#workers.get(call.machine)?.record.run
+    if (!run?.startedAtMs || run.stopRequested) {
+      yield failed('machine_not_started', `machine ${call.machine} does not run`)
+      return
+    }
+    if (this.#execs >= EXECS_MAX) {
+      yield failed('busy', `${EXECS_MAX} commands run in machines of this host; try again later`)
+      return
+    }
+    this.#execs += 1
+    try {
+      const runc = runcCommand(this.#deps.runDir, this.#userNamespace)
+      const place = { runc, folder: this.#folder(call.machine), clock: this.#clock }
+      yield* execInMachine(place, call, AbortSignal.any([signal, this.#closing.signal]))
+    } finally {
+      this.#execs -= 1
+    }
   }
 
   edgeLog(line: LogLine): void {

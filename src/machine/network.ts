@@ -1,3 +1,5 @@
+import type { MachineEgress } from '../model/resources.ts'
+
 /**
  * A machine's network on its host. The mesh implements it; the manager calls it before a machine's
  * first instruction and after its last.
@@ -5,9 +7,14 @@
 export interface MachineNetwork {
   /**
    * Resolves when all of it is in force: the namespace with its loopback and veth, addresses,
-   * routes, and the machine's elements in the firewall's sets. Idempotent: repairs what is missing.
+   * routes, the machine's elements in the firewall's sets, and the source that it leaves by.
+   * Idempotent: repairs what is missing. `fresh` says that nothing of the machine runs yet: flows of
+   * an earlier run end. Without it another `egress` moves new flows, and older ones go on.
    */
-  attach(machine: AttachedMachine): Promise<{ readonly netnsPath: string }>
+  attach(
+    machine: AttachedMachine,
+    options?: { readonly fresh?: boolean },
+  ): Promise<{ readonly netnsPath: string }>
   /**
    * Optional: makes the namespace alone. Where it exists, a sandbox is made in the namespace while
    * `attach` puts the rest in force, and starts when both are done.
@@ -31,6 +38,8 @@ export interface AttachedMachine {
   /** 6PN address. */
   readonly v6: string
   readonly networkId: number
+  /** Its static source; null is default egress. */
+  readonly egress: MachineEgress | null
   /** `vm<slot>`: unique on the host, at most 7 characters, so that it can stand in a device name. */
   readonly hostSlotName: string
 }

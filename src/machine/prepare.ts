@@ -4,7 +4,7 @@ import type { Host, Machine } from '../model/resources.ts'
 import type { LaunchSpec } from '../model/wire.ts'
 import type { ArtifactFolders } from './artifacts.ts'
 import { BUNDLE_VERSION, ociConfig, writeBundle } from './bundle.ts'
-import { machineEnvironment } from './environment.ts'
+import { machineEnvironment, publicIpOf } from './environment.ts'
 import { etcFiles } from './etc.ts'
 import type { AttachedMachine, MachineNetwork } from './network.ts'
 import type { BundleStamp, MachineRecord } from './record.ts'
@@ -14,6 +14,8 @@ import { type IdRange, machineUid } from './user.ts'
 
 export interface PrepareOptions {
   readonly host: Host
+  /** Prefix of machines' default IPv6 sources; null: the host's own address. */
+  readonly machinesV6: string | null
   readonly network: MachineNetwork
   readonly artifacts: ArtifactFolders
   readonly launch: (machine: Machine) => Promise<LaunchSpec>
@@ -45,9 +47,9 @@ export async function prepareMachine(
 ): Promise<Prepared> {
   const { network } = options
   const attached = attachedMachine(machine)
-  const namespace = network.namespace?.(attached) ?? network.attach(attached)
+  const namespace = network.namespace?.(attached) ?? network.attach(attached, { fresh: true })
   const inForce = namespace.then(async () => {
-    if (network.namespace) await network.attach(attached)
+    if (network.namespace) await network.attach(attached, { fresh: true })
   })
   // Both to their end, so that a failure leaves no work going on behind the next attempt.
   const [named, specified] = await Promise.allSettled([
@@ -75,22 +77,27 @@ async function specify(
   record: MachineRecord,
 ): Promise<{ app: string; spec: LaunchSpec | undefined }> {
   await mkdir(join(options.folder(machine.id), 'log'), { recursive: true, mode: 0o700 })
-  const usable = usableBundle(machine, record)
+  const usable = usableBundle(options, machine, record)
   if (usable) return { app: await options.artifacts.folder(usable.artifact), spec: undefined }
   const spec = await options.launch(machine)
   return { app: await options.artifacts.folder(spec.artifact), spec }
 }
 
 /** What the network has to know of a machine. */
-export const attachedMachine = ({ id, v4, v6, networkId }: Machine): AttachedMachine => ({
-  ...{ id, v4, v6, networkId },
+export const attachedMachine = ({ id, v4, v6, networkId, egress }: Machine): AttachedMachine => ({
+  ...{ id, v4, v6, networkId, egress },
   hostSlotName: slotName(v4),
 })
 
 /** The stamp of the bundle on disk, if it was made from what this machine is now. */
-function usableBundle(machine: Machine, { bundle }: MachineRecord): BundleStamp | undefined {
+function usableBundle(
+  { host, machinesV6 }: PrepareOptions,
+  machine: Machine,
+  { bundle }: MachineRecord,
+): BundleStamp | undefined {
   if (!bundle || bundle.version !== BUNDLE_VERSION) return undefined
   if (bundle.instanceId !== machine.instanceId) return undefined
+  if (bundle.publicIp !== publicIpOf(machine, host, machinesV6)) return undefined
   return bundle.secretsVersion === machine.secretsVersion ? bundle : undefined
 }
 
@@ -100,11 +107,12 @@ async function bundle(
 ): Promise<BundleStamp> {
   const { machine, spec, app, netnsPath } = made
   const { host, uidMap, cgroupRoot } = options
+  const publicIp = publicIpOf(machine, host, options.machinesV6)
   const folder = options.folder(machine.id)
   const uid = machineUid(uidMap, host.index, slotOf(machine.v4))
   const config = ociConfig({
     ...{ machine, folder, app, netnsPath, uid },
-    environment: machineEnvironment(machine, host, spec.secrets),
+    environment: machineEnvironment(machine, publicIp, spec.secrets),
     nodePath: options.nodePath,
     cgroup: cgroupRoot === null ? null : join(cgroupRoot, machine.id),
     userNamespace: options.userNamespace,
@@ -116,5 +124,6 @@ async function bundle(
     instanceId: machine.instanceId,
     secretsVersion: machine.secretsVersion,
     artifact: spec.artifact,
+    publicIp,
   }
 }

@@ -44,6 +44,8 @@ export interface BundleStamp {
   readonly instanceId: string
   readonly secretsVersion: number
   readonly artifact: string
+  /** In the environment: a machine whose source has changed starts from a new bundle. */
+  readonly publicIp: string
 }
 
 export const newRecord = (machine: Machine): MachineRecord => ({

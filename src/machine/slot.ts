@@ -1,5 +1,5 @@
 import { invalid } from '../base/errors.ts'
-import { parseIp } from '../base/ip.ts'
+import { addressAt, parseIp, parsePrefix } from '../base/ip.ts'
 
 const MACHINES_BASE = parseIp('172.16.0.0')!.bits
 const ADDRESSES_PER_HOST = 4096n
@@ -16,3 +16,9 @@ export function slotOf(v4: string): number {
 }
 
 export const slotName = (v4: string): string => `vm${slotOf(v4)}`
+
+/** The machine's address of the prefix, by its slot on the host. */
+export function defaultV6(v4: string, machinesV6: string | null): string | null {
+  const prefix = machinesV6 === null ? undefined : parsePrefix(machinesV6)
+  return prefix ? addressAt(prefix, BigInt(slotOf(v4))) : null
+}

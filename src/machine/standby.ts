@@ -96,5 +96,5 @@ const standsBy = ({ config, desired }: Machine): boolean =>
   !config.auto_destroy && (desired === 'stopped' || (config.services?.length ?? 0) > 0)
 
 /** What a bundle and a network are made from. */
-const keyOf = ({ instanceId, secretsVersion, v4, v6, networkId }: Machine): string =>
-  JSON.stringify([instanceId, secretsVersion, v4, v6, networkId])
+const keyOf = ({ instanceId, secretsVersion, v4, v6, networkId, egress }: Machine): string =>
+  JSON.stringify([instanceId, secretsVersion, v4, v6, networkId, egress])

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Clock } from '../base/clock.ts'
 import { ulid } from '../base/ids.ts'
 import { MachineConfig } from '../model/machine-config.ts'
-import type { Host, Machine } from '../model/resources.ts'
+import type { Host, Machine, MachineEgress } from '../model/resources.ts'
 import type { AttachedMachine, MachineNetwork } from './network.ts'
 import type { ExitListener, Runtime, Sandbox, SandboxSpec } from './runtime.ts'
 
@@ -124,17 +124,24 @@ export class FakeRuntime implements Runtime {
 
 export class FakeNetwork implements MachineNetwork {
   readonly attached = new Set<string>()
+  /** By which source each of `attached` leaves. */
+  readonly egress = new Map<string, MachineEgress | null>()
+  /** Thrown by `attach` while it is there. */
+  error: Error | undefined
   /** Those of `attached` that nothing may leave. */
   readonly silent = new Set<string>()
 
-  async attach({ id }: AttachedMachine) {
+  async attach({ id, egress }: AttachedMachine) {
+    if (this.error) throw this.error
     this.attached.add(id)
+    this.egress.set(id, egress)
     this.silent.delete(id)
     return { netnsPath: `/run/netns/${id}` }
   }
 
   async detach(id: string): Promise<void> {
     this.attached.delete(id)
+    this.egress.delete(id)
     this.silent.delete(id)
   }
 
@@ -159,6 +166,7 @@ export function fakeMachine(change: Partial<Machine> = {}, config: object = {}):
     instanceId: ulid(0),
     config: MachineConfig.parse({ image: 'web:1', init: { cmd: ['serve'] }, ...config }),
     ...{ desired: 'started', generation: 1, action: null, cordoned: false, secretsVersion: 1 },
+    egress: null,
     ...{ createdAt: '', updatedAt: '' },
     ...change,
   }

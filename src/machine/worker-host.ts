@@ -24,8 +24,11 @@ export interface WorkerHost {
    * record with its stamp. Takes its turn among the starts of the host.
    */
   prepare(machine: Machine, record: MachineRecord): Promise<Prepared>
-  /** Repairs the network of a machine that runs. */
-  attach(machine: Machine): Promise<unknown>
+  /**
+   * Repairs the network of a machine that runs, and moves its new flows when its egress is another;
+   * `fresh` when nothing of it runs yet.
+   */
+  attach(machine: Machine, options?: { readonly fresh?: boolean }): Promise<unknown>
   /** Takes the machine's network away. */
   detach(id: string): Promise<void>
   /** Keeps a machine's network, but lets nothing out of it before the next `attach`. */

@@ -369,7 +369,54 @@ test('a host keeps so many machines ready: those that stopped last', async () =>
   await w.close()
 })
 
+const egress = (slot: number) => ({
+  ...{ pair: 'p', v4: '198.51.100.2', v6: '2001:db8:e001::2', slot, count: 1 },
+})
+
+test('another egress moves a machine that runs; a failure is said and tried again', async () => {
+  const w = await world()
+  const m = fakeMachine()
+  await w.want(m)
+  assert.deepEqual(w.network.egress.get('a1'), null)
+  await w.want({ ...m, egress: egress(3) })
+  assert.deepEqual(w.network.egress.get('a1'), egress(3))
+  assert.deepEqual(w.records.get('a1')!.machine.egress, egress(3))
+  assert.deepEqual([w.last.state, w.last.egressProblem], ['started', null])
+
+  w.network.error = new Error('nft says no')
+  await w.want({ ...m, egress: egress(4) })
+  assert.match(w.last.egressProblem!, /not in force: nft says no/)
+  assert.equal(w.runtime.sandboxes.get('a1')!.state, 'running')
+  await w.advance(60_000)
+  assert.match(w.last.egressProblem!, /nft says no/)
+  w.network.error = undefined
+  await w.advance(60_000)
+  assert.deepEqual([w.last.egressProblem, w.network.egress.get('a1')], [null, egress(4)])
+  assert.deepEqual(w.runtime.calls, ['create a1', 'start a1'], 'nothing else was done to it')
+  await w.close()
+})
+
+test('a machine whose egress fails still stops; the next run starts with the newest', async () => {
+  const w = await world()
+  const m = fakeMachine()
+  await w.want(m)
+  w.network.error = new Error('nft says no')
+  await w.want({ ...m, egress: egress(4) })
+  await w.want({ ...m, egress: egress(4), desired: 'stopped', generation: 2 })
+  await w.advance(1_000)
+  assert.deepEqual([w.last.state, w.last.egressProblem], ['stopped', null])
+  w.network.error = undefined
+  await w.want({ ...m, egress: egress(5), desired: 'started', generation: 3 })
+  assert.deepEqual([w.last.state, w.network.egress.get('a1')], ['started', egress(5)])
+  await w.want({ ...m, egress: egress(6), desired: 'started', generation: 3 })
+  w.runtime.exit('a1', 1)
+  await w.advance(60_000)
+  assert.deepEqual([w.last.state, w.network.egress.get('a1')], ['started', egress(6)])
+  await w.close()
+})
+
 type Act =
+  | { kind: 'egress'; slot: number }
   | { kind: 'want'; desired: Machine['desired']; how: number }
   | { kind: 'fuse'; after: number }
   | { kind: 'exit' | 'wither' | 'reboot' | 'time' | 'vanish' | 'hang' }
@@ -381,6 +428,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     how: fc.nat(3),
   }),
   fc.record({ kind: fc.constant('fuse' as const), after: fc.nat(7) }),
+  fc.record({ kind: fc.constant('egress' as const), slot: fc.nat(3) }),
   fc.record({ kind: fc.constantFrom('exit', 'wither', 'reboot', 'time', 'vanish', 'hang') }),
 )
 
@@ -390,6 +438,11 @@ async function perform(w: World, a: Act, m: Machine): Promise<Machine> {
       const instanceId = a.how === 1 ? `i${m.generation}` : m.instanceId
       const action = a.how === 2 ? { restart: true } : a.how === 3 ? { kill: true } : null
       const next = { ...m, desired: a.desired, instanceId, action, generation: m.generation + 1 }
+      await w.want(next)
+      return next
+    }
+    case 'egress': {
+      const next = { ...m, egress: a.slot === 0 ? null : egress(a.slot) }
       await w.want(next)
       return next
     }
@@ -433,6 +486,8 @@ test('whatever happens in whatever order, it ends as it was last asked to', asyn
       const running = w.runtime.sandboxes.get(m.id)?.state === 'running'
       assert.equal(running, m.desired === 'started')
       assert.equal(w.checked.has(m.id), running)
+      if (running) assert.deepEqual(w.network.egress.get(m.id), m.egress, 'the newest source')
+      assert.equal(w.last.egressProblem, null)
       const isDown = m.desired !== 'started'
       const standsBy = isDown && w.runtime.sandboxes.get(m.id)?.state === 'created'
       assert.ok(standbysMax > 0 || !standsBy)

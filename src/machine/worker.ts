@@ -2,6 +2,7 @@ import { backoffMs } from '../base/clock.ts'
 import { FairwayError, messageOf } from '../base/errors.ts'
 import type { Machine, MachineEvent, MachineState } from '../model/resources.ts'
 import type { LogLine } from '../model/wire.ts'
+import { MachineEgressKeeper } from './egress.ts'
 import { exitedEvent, machineEvent } from './events.ts'
 import { exitLines } from './lines.ts'
 import { nextStep, type Step } from './plan.ts'
@@ -37,6 +38,7 @@ export class MachineWorker {
   readonly #host: WorkerHost
   readonly #wake: Wake
   readonly #standby: Standby
+  readonly #egress: MachineEgressKeeper
   #record: MachineRecord
   /** Undefined until the whole desired state has been told once: then the machine is left alone. */
   #target: Machine | null | undefined
@@ -56,6 +58,7 @@ export class MachineWorker {
     this.#host = host
     this.#record = record
     this.#wake = new Wake(host.clock)
+    this.#egress = new MachineEgressKeeper((machine) => host.attach(machine), host)
     this.#standby = new Standby(host, this.id, () => this.#wake.now())
   }
 
@@ -141,9 +144,7 @@ export class MachineWorker {
       await this.#save({ state: 'started' })
     }
     // The host's firewall may have been made anew meanwhile.
-    await this.#host.attach(this.#record.machine).catch((error) => {
-      this.#host.log.error({ machine: this.id, error: messageOf(error) }, 'network not repaired')
-    })
+    await this.#applyEgress(this.#record.machine)
     this.#host.started(this.#record.machine)
   }
 
@@ -174,6 +175,7 @@ export class MachineWorker {
       state,
       checks: statuses,
       services,
+      egressProblem: this.#egress.problem,
       events: events.filter(({ id }) => !this.#reported.has(id)),
       gone,
     })
@@ -203,6 +205,10 @@ export class MachineWorker {
       await this.#handleExit(this.#exit)
       return true
     }
+    if (this.#isRunning && this.#egressWaitMs() <= 0) {
+      await this.#moveEgress()
+      return true
+    }
     const step = this.#next()
     if (step.do === 'forget') {
       await this.#host.forget(this.id)
@@ -216,6 +222,33 @@ export class MachineWorker {
     const nowMs = this.#host.clock.now()
     if (this.#target !== undefined) return nextStep(this.#record, this.#target, nowMs)
     return nextStep(this.#record, restingTarget(this.#record), nowMs)
+  }
+
+  get #isRunning(): boolean {
+    return (this.#record.run?.startedAtMs ?? null) !== null
+  }
+
+  /** The machine as it runs or is started next, with the newest word about its source. */
+  #withEgress(machine: Machine): Machine {
+    return this.#target ? { ...machine, egress: this.#target.egress } : machine
+  }
+
+  #egressWaitMs(): number {
+    const retryAtMs = this.#egress.retryAtMs(this.#withEgress(this.#record.machine))
+    return retryAtMs === undefined ? Infinity : retryAtMs - this.#host.clock.now()
+  }
+
+  async #moveEgress(): Promise<void> {
+    const machine = this.#withEgress(this.#record.machine)
+    if (await this.#applyEgress(machine)) await this.#save({ machine })
+    this.report()
+  }
+
+  async #applyEgress(machine: Machine): Promise<boolean> {
+    const inForce = await this.#egress.apply(machine)
+    const { problem } = this.#egress
+    if (!inForce) this.#host.log.error({ machine: this.id, problem }, 'egress not in force')
+    return inForce
   }
 
   async #perform(step: Exclude<Step, { do: 'forget' }>): Promise<void> {
@@ -248,7 +281,8 @@ export class MachineWorker {
       this.#attached = true
       if (await this.#standby.make(this.#record, (change) => this.#save(change))) return
     }
-    await this.#wake.wait()
+    const egressMs = this.#isRunning ? this.#egressWaitMs() : Infinity
+    await (egressMs === Infinity ? this.#wake.wait() : this.#wake.sleep(egressMs))
   }
 
   async #save(change: Partial<MachineRecord>, ...events: MachineEvent[]): Promise<void> {
@@ -292,7 +326,7 @@ export class MachineWorker {
   async #start(): Promise<void> {
     const { clock } = this.#host
     const pending = this.#target && this.#target.generation > this.#record.generation
-    const machine = pending ? this.#target! : this.#record.machine
+    const machine = this.#withEgress(pending ? this.#target! : this.#record.machine)
     const restarts = pending ? 0 : this.#record.restarts
     const events = this.#newInstance(machine)
     const again = !pending || this.#record.stoppedFor === machine.generation
@@ -308,6 +342,7 @@ export class MachineWorker {
         await this.#host.startSlot(() => this.#launch(machine))
       const nowMs = clock.now()
       this.#startFailures = 0
+      this.#egress.started(machine)
       await this.#save(
         {
           run: { ...this.#record.run!, startedAtMs: nowMs },
@@ -330,7 +365,7 @@ export class MachineWorker {
   async #startStandby(machine: Machine): Promise<boolean> {
     const { runtime, log } = this.#host
     try {
-      await this.#host.attach(machine)
+      await this.#host.attach(machine, { fresh: true })
       await runtime.start(this.id)
       return true
     } catch (error) {
@@ -438,6 +473,7 @@ export class MachineWorker {
       : planRestart(machine.config, exit, { forMs, restarts: before }, random)
     const restarting = plan.delayMs !== null
     this.#host.stopped(this.id)
+    this.#egress.stopped()
     for (const [level, text] of exitLines(exit, plan, machine.config)) this.#line(level, text)
     const nowMs = clock.now()
     const exited = exitedEvent(exit, { requested, restarting, restarts: plan.restarts })

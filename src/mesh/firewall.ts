@@ -1,10 +1,16 @@
 import { formatPrefix, parsePrefix } from '../base/ip.ts'
+import {
+  MACHINE_GROUP,
+  OVERLAY_GROUP,
+  STEER_MARK,
+  STEER_MASK,
+  UPLINK_MARK,
+} from '../egress/marks.ts'
 import { PORTS } from '../model/wire.ts'
 import {
   elements,
   GATEWAY_V4,
   GATEWAY_V6,
-  MACHINE_GROUP,
   type MachineAddresses,
   machinePool,
   TABLE,
@@ -12,12 +18,19 @@ import {
 
 export interface Firewall {
   readonly hostIndex: number
+  /** The host's own underlay addresses. */
+  readonly hostV4: string
+  readonly hostV6: string
   readonly wanDevice: string
   readonly meshDevice: string
   /** Pools whose TCP goes to the edge. */
   readonly publicPrefixes: readonly string[]
+  /** Addresses of the pools where the host's name server answers. */
+  readonly nameServers: readonly string[]
   /** What machines must never reach: hosts, control plane. */
   readonly protectedPrefixes: readonly string[]
+  /** Null: the host has no outbound proxy. */
+  readonly outbound: OutboundFirewall | null
   /** Underlay addresses of the other hosts. */
   readonly hostAddresses: readonly string[]
   readonly machines: readonly MachineAddresses[]
@@ -25,6 +38,16 @@ export interface Firewall {
   readonly bgpPeers: readonly string[]
   /** TCP ports of the host itself that stay open on its underlay, such as 22. */
   readonly operatorTcpPorts: readonly number[]
+}
+
+/** The outbound proxy: where clients reach it, and where it sends from. */
+export interface OutboundFirewall {
+  /** Addresses of the pools whose OUTBOUND_PORTS it answers; none where there is no such proxy. */
+  readonly addresses: readonly string[]
+  /** Its veth, and what may be sent from it. */
+  readonly device: string
+  readonly prefixV4: string
+  readonly prefixV6: string
 }
 
 /** Marks packets that the edge's listener was given; unlike their addresses, it cannot be forged. */
@@ -41,6 +64,7 @@ const NEVER_OUTSIDE = [
   'fc00::/7',
 ]
 const ECHO_PER_SECOND_MAX = 1_000
+const OUTBOUND_PORTS = [PORTS.outboundHttp, PORTS.outboundSocks, PORTS.outboundTls].join(', ')
 
 /**
  * The host's whole ruleset. Everything is dropped unless a line below lets it in, and a machine may
@@ -55,7 +79,6 @@ ${sets(firewall)}
 ${prerouting(firewall)}
 ${input(firewall)}
 ${forward(firewall)}
-${postrouting(firewall)}
 }
 `
 }
@@ -64,51 +87,102 @@ function sets(f: Firewall): string {
   const isolated = [...NEVER_OUTSIDE, ...f.protectedPrefixes]
   const sources = f.machines.flatMap(elements)
   const of = (set: string) => sources.filter(([name]) => name === set).map(([, key]) => key)
-  const hosts = (family: 4 | 6) => byFamily(f.hostAddresses, family).map((p) => p.split('/')[0]!)
   return [
     set('public4', 'ipv4_addr; flags interval; auto-merge', byFamily(f.publicPrefixes, 4)),
     set('public6', 'ipv6_addr; flags interval; auto-merge', byFamily(f.publicPrefixes, 6)),
+    set('names4', 'ipv4_addr', addresses(f.nameServers, 4)),
+    set('names6', 'ipv6_addr', addresses(f.nameServers, 6)),
+    set('outbound4', 'ipv4_addr', addresses(f.outbound?.addresses ?? [], 4)),
+    set('outbound6', 'ipv6_addr', addresses(f.outbound?.addresses ?? [], 6)),
     set('isolated4', 'ipv4_addr; flags interval; auto-merge', byFamily(isolated, 4)),
     set('isolated6', 'ipv6_addr; flags interval; auto-merge', byFamily(isolated, 6)),
-    set('hosts4', 'ipv4_addr', hosts(4)),
-    set('hosts6', 'ipv6_addr', hosts(6)),
+    set('hosts4', 'ipv4_addr', addresses(f.hostAddresses, 4)),
+    set('hosts6', 'ipv6_addr', addresses(f.hostAddresses, 6)),
     set('src4', 'ifname . ipv4_addr', of('src4')),
     set('src6', 'ifname . ipv6_addr', of('src6')),
   ].join('\n')
 }
+
+/** The same without the length, for sets of single addresses. */
+const addresses = (of: readonly string[], family: 4 | 6): string[] =>
+  byFamily(of, family).map((prefix) => prefix.split('/')[0]!)
 
 function set(name: string, type: string, keys: readonly string[]): string {
   const body = keys.length > 0 ? ` elements = { ${keys.join(', ')} };` : ''
   return `  set ${name} { type ${type};${body} }`
 }
 
-/** Sources first, then steering: TCP to the pools goes to the edge and needs no connection tracking. */
+/**
+ * Sources first, then steering: what comes to the pools is for the edge and needs no connection
+ * tracking. A machine of this host is tracked on its way out and comes back with its public source,
+ * like anybody: its edge is whichever the routers find nearest, also when this host has none.
+ */
 const prerouting = (f: Firewall): string => `
   chain raw_prerouting {
     type filter hook prerouting priority raw; policy accept;
     iifgroup ${MACHINE_GROUP} jump machine_source
-    iifname "${f.wanDevice}" ip6 saddr fdaa::/16 counter drop
-    iifname "${f.wanDevice}" ip saddr ${machinePool(f.hostIndex)} counter drop
-    ip daddr @public4 meta l4proto tcp notrack
-    ip6 daddr @public6 meta l4proto tcp notrack
+    iifgroup ${OVERLAY_GROUP} jump foreign_source
+    iifname "${f.wanDevice}" jump own_source
+    iifgroup ${MACHINE_GROUP} return
+    ip daddr @public4 meta l4proto { tcp, icmp } notrack
+    ip6 daddr @public6 meta l4proto { tcp, icmpv6 } notrack
+    iifname "${f.meshDevice}" udp dport ${PORTS.overlay} notrack
+    ip daddr @names4 udp dport 53 notrack
+    ip6 daddr @names6 udp dport 53 notrack
   }
   chain raw_output {
     type filter hook output priority raw; policy accept;
-    ip saddr @public4 meta l4proto tcp notrack
-    ip6 saddr @public6 meta l4proto tcp notrack
+    # To a machine that left by the host's own address: tracked, so that it is translated back here.
+    ip daddr ${f.hostV4} return
+    ip6 daddr ${f.hostV6} return
+    ip saddr @public4 meta l4proto { tcp, icmp } notrack
+    ip6 saddr @public6 meta l4proto { tcp, icmpv6 } notrack
+    oifname "${f.meshDevice}" udp dport ${PORTS.overlay} notrack
+    ip saddr @names4 udp sport 53 notrack
+    ip6 saddr @names6 udp sport 53 notrack
   }
   chain machine_source {
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } return
+    ${f.outbound ? outboundSources(f.outbound) : '# no outbound proxy'}
     meta nfproto ipv6 iifname . ip6 saddr @src6 return
     meta nfproto ipv4 iifname . ip saddr @src4 return
     counter drop
   }
+  chain foreign_source {
+    ip saddr { ${NEVER_OUTSIDE.filter((p) => !p.includes(':')).join(', ')} } counter drop
+    ip6 saddr { fc00::/7, ff00::/8 } counter drop
+  }
+  chain own_source {
+    ip6 saddr fdaa::/16 counter drop
+    ip saddr ${machinePool(f.hostIndex)} counter drop
+    # Own machines come back with it, to the pools alone.
+    ip saddr ${f.hostV4} ip daddr != @public4 counter drop
+    ip6 saddr ${f.hostV6} ip6 daddr != @public6 counter drop
+    # Edges speak to clients, not to each other.
+    ip saddr @public4 ip daddr @public4 counter drop
+    ip6 saddr @public6 ip6 daddr @public6 counter drop
+  }
   chain steer {
     type filter hook prerouting priority mangle; policy accept;
+    iifgroup ${MACHINE_GROUP} goto uplink
     iifname "${f.meshDevice}" return
+    ip daddr @names4 tcp dport 53 return
+    ip6 daddr @names6 tcp dport 53 return
+    iifgroup ${OVERLAY_GROUP} return
+    ip daddr @outbound4 tcp dport { ${OUTBOUND_PORTS} } tproxy ip to :${PORTS.outbound} meta mark set ${STEERED_MARK} accept
+    ip6 daddr @outbound6 tcp dport { ${OUTBOUND_PORTS} } tproxy ip6 to :${PORTS.outbound} meta mark set ${STEERED_MARK} accept
     ip daddr @public4 meta l4proto tcp tproxy ip to :${PORTS.edge} meta mark set ${STEERED_MARK} accept
     ip6 daddr @public6 meta l4proto tcp tproxy ip6 to :${PORTS.edge} meta mark set ${STEERED_MARK} accept
+  }
+  chain uplink {
+    ip daddr @public4 meta mark set ${UPLINK_MARK}
+    ip6 daddr @public6 meta mark set ${UPLINK_MARK}
   }`
+
+const outboundSources = ({ device, prefixV4, prefixV6 }: OutboundFirewall): string =>
+  [`ip saddr ${prefixV4}`, `ip6 saddr ${prefixV6}`]
+    .map((source) => `iifname "${device}" ${source} return`)
+    .join('\n    ')
 
 const input = (f: Firewall): string => `
   chain input {
@@ -129,6 +203,8 @@ const input = (f: Firewall): string => `
     icmpv6 type echo-request limit rate ${ECHO_PER_SECOND_MAX}/second accept
   }
   chain from_wan {
+    ip daddr @names4 meta l4proto { tcp, udp } th dport 53 accept
+    ip6 daddr @names6 meta l4proto { tcp, udp } th dport 53 accept
     ip daddr @public4 meta l4proto tcp goto refuse
     ip6 daddr @public6 meta l4proto tcp goto refuse
     ${bgp(f.bgpPeers)}
@@ -139,6 +215,7 @@ const input = (f: Firewall): string => `
   }
   chain from_mesh {
     ip6 saddr fdaa::/48 tcp dport ${PORTS.backhaul} accept
+    ip6 saddr fdaa::/48 udp dport ${PORTS.overlay} accept
   }
   chain from_machine {
     ct state established,related accept
@@ -147,9 +224,7 @@ const input = (f: Firewall): string => `
     icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } accept
     ip6 daddr ${DNS_ADDRESS} meta l4proto { tcp, udp } th dport 53 accept
     icmp type echo-request ip daddr { ${GATEWAY_V4} } accept
-    icmp type echo-request ip daddr @public4 accept
     icmpv6 type echo-request ip6 daddr { ${GATEWAY_V6}, ${DNS_ADDRESS} } accept
-    icmpv6 type echo-request ip6 daddr @public6 accept
     goto refuse
   }
   chain refuse {
@@ -169,6 +244,7 @@ const forward = (f: Firewall): string => `
     type filter hook forward priority filter; policy drop;
     ct state invalid drop
     ct state established,related accept
+    iifname "${f.wanDevice}" oifgroup ${OVERLAY_GROUP} meta mark & ${STEER_MASK} == ${STEER_MARK} accept
     iifgroup ${MACHINE_GROUP} goto machine_out
   }
   chain machine_out {
@@ -179,19 +255,6 @@ const forward = (f: Firewall): string => `
     ip6 daddr @hosts6 goto refuse
     meta nfproto ipv6 ip6 daddr != 2000::/3 goto refuse
     accept
-  }`
-
-/** What translation missed (an entry without it, say) must not leave with a private source. */
-const postrouting = (f: Firewall): string => `
-  chain source_nat {
-    type nat hook postrouting priority srcnat; policy accept;
-    oifname "${f.wanDevice}" ip saddr ${machinePool(f.hostIndex)} masquerade
-    oifname "${f.wanDevice}" ip6 saddr fdaa::/16 masquerade
-  }
-  chain leak_guard {
-    type filter hook postrouting priority srcnat + 20; policy accept;
-    oifname "${f.wanDevice}" ip saddr ${machinePool(f.hostIndex)} counter drop
-    oifname "${f.wanDevice}" ip6 saddr fdaa::/16 counter drop
   }`
 
 /** The canonical prefixes of one family; throws on what is none, since a rule must not go missing. */

@@ -121,10 +121,10 @@ test('machines: names, pools, addresses', () => {
   assert.equal(idOfDevice('m0123456789abcd'), '0123456789abcd')
   assert.equal(idOfDevice('mgmt'), undefined)
   assert.throws(() => deviceOf('x; rm'), /machine id x; rm/)
-  assert.deepEqual([1, 2, 256].map(machinePool), [
+  assert.deepEqual([1, 2, 255].map(machinePool), [
     '172.16.0.0/20',
     '172.16.16.0/20',
-    '172.31.240.0/20',
+    '172.31.224.0/20',
   ])
   const addresses = addressesOf({ id: 'a1', v4: '172.16.0.255', v6: 'FDAA:0:1::2' })
   assert.deepEqual(addresses, {

@@ -1,5 +1,7 @@
+import { isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
+import { Converger } from '../base/converge.ts'
 import { canonicalIp } from '../base/ip.ts'
 import type { Logger } from '../base/log.ts'
 import { CommandError, type Exec } from '../kernel/exec.ts'
@@ -15,8 +17,12 @@ import {
 import { ensureWireguard, type WireguardDevice } from '../kernel/wireguard-device.ts'
 import type { Host } from '../model/resources.ts'
 import { meshAddress, PORTS } from '../model/wire.ts'
-import { Converger } from './converge.ts'
-import { DNS_ADDRESS, planHostAddresses, renderFirewall } from './firewall.ts'
+import {
+  DNS_ADDRESS,
+  type OutboundFirewall,
+  planHostAddresses,
+  renderFirewall,
+} from './firewall.ts'
 import { observeMachines, TABLE } from './machines.ts'
 import { type PeerOp, planMesh, planPeers, wgSetArguments } from './peers.ts'
 import { hostRoutes, planRoutes, ROUTE_PROTOCOL } from './routes.ts'
@@ -50,6 +56,9 @@ export interface HostNetworkDeps {
   /** Addresses of the routers that may open BGP sessions; none by default. */
   readonly bgpPeers?: readonly string[]
   readonly operatorTcpPorts?: readonly number[]
+  /** Addresses of the pools where the host's name server answers the public. */
+  readonly nameServers?: readonly string[]
+  readonly outbound?: OutboundFirewall
   /** For tests. */
   readonly wireguard?: typeof ensureWireguard
 }
@@ -101,7 +110,12 @@ class KernelHostNetwork implements HostNetwork {
   async start(): Promise<{ meshPublicKey: string }> {
     const { exec, stateDir, log, clock, wanInterface, wireguard = ensureWireguard } = this.#deps
     this.#keys = loadOrCreateKeys(join(stateDir, 'mesh.key'))
-    await setSysctls(exec, { ...SYSCTLS, [`net.ipv4.conf.${wanInterface}.rp_filter`]: 0 })
+    await setSysctls(exec, {
+      ...SYSCTLS,
+      [`net.ipv4.conf.${wanInterface}.rp_filter`]: 0,
+      // Machines that leave by the host's address may find that this host's edge is their nearest.
+      [`net.ipv4.conf.${wanInterface}.accept_local`]: 1,
+    })
     await this.#replaceFirewall()
     this.#device?.close()
     this.#device = await wireguard({
@@ -136,12 +150,16 @@ class KernelHostNetwork implements HostNetwork {
       exec,
       renderFirewall({
         hostIndex: host.index,
+        hostV4: canonicalIp(host.underlayV4) ?? host.underlayV4,
+        hostV6: canonicalIp(host.underlayV6) ?? host.underlayV6,
         wanDevice: wanInterface,
         meshDevice: this.#meshDevice,
         publicPrefixes,
         protectedPrefixes,
         bgpPeers: (this.#deps.bgpPeers ?? []).map((peer) => canonicalIp(peer) ?? peer),
         operatorTcpPorts: this.#deps.operatorTcpPorts ?? [],
+        nameServers: this.#deps.nameServers ?? [],
+        outbound: this.#deps.outbound ?? null,
         hostAddresses,
         machines,
       }),
@@ -163,6 +181,7 @@ class KernelHostNetwork implements HostNetwork {
     await ipBatch(exec, [
       'link set dev lo up',
       `addr replace ${DNS_ADDRESS}/128 dev lo nodad`,
+      ...(this.#deps.nameServers ?? []).filter(isIPv6).map(boundAddress),
       `link set dev ${device} mtu ${MESH_MTU} up`,
       `addr replace ${meshAddress(host.index)}/128 dev ${device} nodad`,
     ])
@@ -200,6 +219,14 @@ class KernelHostNetwork implements HostNetwork {
     await syncConfig(exec, this.#meshDevice, join(stateDir, 'mesh.conf'), config)
   }
 }
+
+/**
+ * A local route is enough to receive, and for IPv4 to bind; for IPv6 a socket may bind to what a device
+ * has. Deprecated, so that nothing leaves with it unasked; without a route in the main table, where
+ * what machines send to the pools looks for the uplink.
+ */
+const boundAddress = (address: string): string =>
+  `addr replace ${address}/128 dev lo nodad noprefixroute preferred_lft 0`
 
 /** Canonical; a host whose addresses cannot be read is reported by the mesh's plan. */
 const underlayOf = (host: Host): string[] =>

@@ -1,6 +1,8 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseIp } from '../base/ip.ts'
+import type { EgressTable } from '../egress/egress-table.ts'
+import { MACHINE_GROUP } from '../egress/marks.ts'
 import { CommandError, type Exec } from '../kernel/exec.ts'
 import {
   batchText,
@@ -15,6 +17,7 @@ import {
 } from '../kernel/ip.ts'
 import type { NftSession } from '../kernel/nft.ts'
 import type { AttachedMachine, MachineNetwork } from '../machine/network.ts'
+import { defaultV6 } from '../machine/slot.ts'
 import {
   addElements,
   addressesOf,
@@ -23,21 +26,27 @@ import {
   GATEWAY_V4,
   GATEWAY_V6,
   idOfDevice,
-  MACHINE_GROUP,
   type MachineAddresses,
   netnsOf,
   removeElements,
   TABLE,
 } from './machines.ts'
+import { portSettings } from './port-settings.ts'
 
 export interface MachineNetworkDeps {
   readonly exec: Exec
   /** A session in the host's namespace; the firewall of the host network must be in force. */
   readonly nft: NftSession
+  /** Decides by which source machines leave; started. */
+  readonly egress: Pick<EgressTable, 'admit' | 'remove'>
+  /** Prefix of the IPv6 addresses of machines with default egress; without one it is the host's. */
+  readonly publicPrefix6: string | null
 }
 
 export const createMachineNetwork = (deps: MachineNetworkDeps): MachineNetwork =>
   new VethMachineNetwork(deps)
+
+const IN_SETTINGS = 'cd /proc/sys/net'
 
 /**
  * Settings of a machine's namespace, then its addresses from standard input. A shell of its own
@@ -46,14 +55,13 @@ export const createMachineNetwork = (deps: MachineNetworkDeps): MachineNetwork =
  * A machine forwards nothing, believes no router, and may listen on every port without privileges.
  */
 const INSIDE = [
-  'cd /proc/sys/net',
+  IN_SETTINGS,
   'echo 0 >ipv4/ip_forward',
   'echo 0 >ipv6/conf/all/forwarding',
   'echo 0 >ipv6/conf/all/accept_ra',
   'echo 0 >ipv6/conf/eth0/accept_ra',
   'echo 0 >ipv6/conf/eth0/accept_dad',
   'echo 0 >ipv4/ip_unprivileged_port_start',
-  'exec ip -batch -',
 ].join(' && ')
 
 /** The devices of the calling process's own namespace that know IPv6. */
@@ -63,6 +71,8 @@ const DEVICES = '/proc/self/net/dev_snmp6'
 interface Known {
   readonly addresses: MachineAddresses
   readonly inode: number
+  /** Commands that its ports were set by. */
+  readonly ports: string
 }
 
 class VethMachineNetwork implements MachineNetwork {
@@ -77,8 +87,8 @@ class VethMachineNetwork implements MachineNetwork {
     this.#deps = deps
   }
 
-  attach(machine: AttachedMachine): Promise<{ netnsPath: string }> {
-    return this.#serial(machine.id, () => this.#attach(machine))
+  attach(machine: AttachedMachine, { fresh = false } = {}): Promise<{ netnsPath: string }> {
+    return this.#serial(machine.id, () => this.#attach(machine, fresh))
   }
 
   namespace(machine: AttachedMachine): Promise<{ netnsPath: string }> {
@@ -87,7 +97,8 @@ class VethMachineNetwork implements MachineNetwork {
       const netns = netnsOf(id)
       const path = netnsPath(netns)
       // What is there may have to be replaced before anybody stands on it.
-      if (existsSync(path) || existsSync(join(DEVICES, deviceOf(id)))) return this.#attach(machine)
+      if (existsSync(path) || existsSync(join(DEVICES, deviceOf(id))))
+        return this.#attach(machine, true)
       await ipBatch(this.#deps.exec, [`netns add ${netns}`])
       this.#empty.set(id, statSync(path).ino)
       return { netnsPath: path }
@@ -110,12 +121,17 @@ class VethMachineNetwork implements MachineNetwork {
     return links.flatMap((link) => idOfDevice(link.ifname) ?? [])
   }
 
-  async #attach(machine: AttachedMachine): Promise<{ netnsPath: string }> {
-    const { exec, nft } = this.#deps
+  async #attach(machine: AttachedMachine, fresh: boolean): Promise<{ netnsPath: string }> {
+    const { exec, nft, publicPrefix6 } = this.#deps
     const addresses = addressesOf(machine)
     const netns = netnsOf(machine.id)
     const path = netnsPath(netns)
-    const inForce = nft.transact(addElements(addresses))
+    const ports = portSettings(machine.egress)
+    const publicV6 = defaultV6(machine.v4, publicPrefix6)
+    // The source before all else: without it nothing that the firewall lets through gets out.
+    const inForce = this.#deps.egress
+      .admit({ ...machine, publicV6 }, { fresh })
+      .then(() => nft.transact(addElements(addresses)))
     inForce.catch(() => {}) // Awaited below, also when the rest fails first.
     if (!this.#isInForce(machine.id, addresses)) {
       const empty = this.#empty.get(machine.id)
@@ -124,17 +140,18 @@ class VethMachineNetwork implements MachineNetwork {
       const lines = empty === undefined ? [`netns add ${netns}`] : []
       try {
         await ipBatch(exec, [...lines, ...outside(netns, addresses)])
-        await this.#configureInside(netns, addresses)
+        await this.#configureInside(netns, addresses, ports)
       } catch (error) {
         if (!isPresent(error)) throw error
-        await this.#repair(machine.id, addresses)
+        await this.#repair(machine.id, addresses, ports)
       }
       const inode = statSync(path).ino
       if (empty !== undefined && inode !== empty)
         throw new Error(`the namespace of machine ${machine.id} was replaced while it was attached`)
-      this.#known.set(machine.id, { addresses, inode })
+      this.#known.set(machine.id, { addresses, inode, ports })
     }
     await inForce
+    await this.#movePorts(machine.id, ports)
     return { netnsPath: path }
   }
 
@@ -149,9 +166,24 @@ class VethMachineNetwork implements MachineNetwork {
     return found?.ino === known?.inode && existsSync(join(DEVICES, addresses.device))
   }
 
+  /** New flows of what runs inside take other ports from now on. */
+  async #movePorts(id: string, ports: string): Promise<void> {
+    const known = this.#known.get(id)!
+    if (known.ports === ports) return
+    const argv = [
+      'nsenter',
+      `--net=${netnsPath(netnsOf(id))}`,
+      'sh',
+      '-c',
+      `${IN_SETTINGS} && ${ports}`,
+    ]
+    await this.#deps.exec.run(argv)
+    this.#known.set(id, { ...known, ports })
+  }
+
   /** Something of it was there already: keeps what is right, since a machine may be running in it. */
-  async #repair(id: string, addresses: MachineAddresses): Promise<void> {
-    const { exec, nft } = this.#deps
+  async #repair(id: string, addresses: MachineAddresses, ports: string): Promise<void> {
+    const { exec } = this.#deps
     const netns = netnsOf(id)
     const observed = await this.#observe(id)
     const stale = {
@@ -160,8 +192,8 @@ class VethMachineNetwork implements MachineNetwork {
       v6: observed.v6.filter((a) => !addresses.v6.includes(a)),
     }
     if (stale.v4.length + stale.v6.length > 0) {
-      await this.#detach(id)
-      await nft.transact(addElements(addresses))
+      // In force for the new addresses already.
+      await this.#detach(id, addresses)
     }
     const [link, names] = await Promise.all([findLink(exec, addresses.device), listNetns(exec)])
     const lines = names.includes(netns) ? [] : [`netns add ${netns}`]
@@ -170,16 +202,17 @@ class VethMachineNetwork implements MachineNetwork {
     const create = !link || lines.length > 0
     await ipBatch(exec, [...lines, ...outside(netns, addresses, create)])
     try {
-      await this.#configureInside(netns, addresses)
+      await this.#configureInside(netns, addresses, ports)
     } catch (error) {
       if (!isMissing(error)) throw error
       // The veth ends in a namespace that lost its name to this one.
       await ipBatch(exec, [`link del dev ${addresses.device}`, ...outside(netns, addresses)])
-      await this.#configureInside(netns, addresses)
+      await this.#configureInside(netns, addresses, ports)
     }
   }
 
-  async #detach(id: string): Promise<void> {
+  /** Takes all of it away, except what is in force for the addresses of `next`. */
+  async #detach(id: string, next?: MachineAddresses): Promise<void> {
     const device = deviceOf(id)
     this.#known.delete(id)
     this.#empty.delete(id)
@@ -188,8 +221,12 @@ class VethMachineNetwork implements MachineNetwork {
     await this.#remove(`link del dev ${device}`)
     await this.#remove(`netns del ${netnsOf(id)}`)
     const known = observed.v4.length + observed.v6.length > 0
-    const leftover = known ? observed : await this.#observeElements(device)
+    const all = known ? observed : await this.#observeElements(device)
+    const isGone = (address: string) =>
+      !next || !(next.v4.includes(address) || next.v6.includes(address))
+    const leftover = { device, v4: all.v4.filter(isGone), v6: all.v6.filter(isGone) }
     if (elements(leftover).length > 0) await this.#deps.nft.transact(removeElements(leftover))
+    await this.#deps.egress.remove([...leftover.v4, ...leftover.v6])
   }
 
   async #remove(line: string): Promise<void> {
@@ -231,9 +268,10 @@ class VethMachineNetwork implements MachineNetwork {
     return { device, v4, v6 }
   }
 
-  async #configureInside(netns: string, addresses: MachineAddresses): Promise<void> {
+  async #configureInside(netns: string, addresses: MachineAddresses, ports: string): Promise<void> {
     const [v4, services] = addresses.v4
-    await this.#deps.exec.run(['nsenter', `--net=${netnsPath(netns)}`, 'sh', '-c', INSIDE], {
+    const script = `${INSIDE} && ${ports} && exec ip -batch -`
+    await this.#deps.exec.run(['nsenter', `--net=${netnsPath(netns)}`, 'sh', '-c', script], {
       stdin: batchText([
         'link set dev lo up',
         `addr replace ${v4}/32 dev eth0`,

@@ -1,12 +1,11 @@
 import { FairwayError } from '../base/errors.ts'
 import { addressAt, canonicalIp, formatPrefix, parseIp, parsePrefix } from '../base/ip.ts'
+import { MACHINE_GROUP } from '../egress/marks.ts'
 import type { Exec } from '../kernel/exec.ts'
 import { listGroup, listRoutes } from '../kernel/ip.ts'
 
 /** Names, addresses and firewall elements of machines on their host. */
 
-/** Interface group of every machine's veth: one rule serves all machines. */
-export const MACHINE_GROUP = 42
 /** Gateway addresses, equal on every veth. */
 export const GATEWAY_V4 = '169.254.0.1'
 export const GATEWAY_V6 = 'fe80::1'

@@ -37,6 +37,23 @@ export const keys = {
     `app-address/${app}/${kind}/${address}`,
   /** How many dedicated IPv4 addresses the app has. */
   dedicatedCount: (app: string) => `dedicated-count/${app}`,
+  egress: (pair: string) => `egress/${pair}`,
+  /** Which egress pairs an app has, and what a change of them has still to do; absent without any. */
+  appEgress: (app: string) => `app-egress/${app}`,
+  /** Apps whose change of egress is not finished. */
+  egressPending: (app: string) => `egress-pending/${app}`,
+  /** An egress address that an org holds, for its metering. */
+  egressHeld: (org: string, address: string) => `egress-held/${org}/${address}`,
+  /** One that it held until `toMs`. */
+  egressWasHeld: (org: string, toMs: number, fromMs: number, address: string) =>
+    `egress-was-held/${org}/${String(toMs).padStart(15, '0')}/${fromMs}/${address}`,
+  /** The pair that an egress address belongs to, or its rest after its release. */
+  egressAddress: (address: string) => `egress-address/${address}`,
+  /** An outbound proxy: its credentials as hashes, limits and destinations. */
+  outbound: (id: string) => `outbound/${id}`,
+  /** Claims a proxy's number; the value is its id. */
+  outboundIndex: (index: number) => `outbound-index/${String(index).padStart(4, '0')}`,
+  orgOutbound: (org: string, id: string) => `org-outbound/${org}/${id}`,
   parkedAddress: (org: string, address: string) => `parked-address/${org}/${address}`,
   /** Released addresses, by the time (ms) at which their quarantine ends. */
   quarantine: (kind: string, untilMs: number, address: string) =>
@@ -66,6 +83,8 @@ export const PUBLIC_PREFIXES = [
   'app/',
   'address/',
   'endpoint/',
+  'egress/',
+  'outbound/',
 ] as const
 
 /** What one host's agent follows. */

@@ -21,12 +21,15 @@ export const Region = z.object({
 })
 export type Region = z.infer<typeof Region>
 
+/** Each host has a /20 of 172.16.0.0/12 for its machines; the last /20 is the outbound proxies'. */
+export const HOST_INDEX_MAX = 255
+
 /** A server that runs machines and an edge. Public. */
 export const Host = z.object({
   id: z.string(),
   region: z.string(),
-  /** 1 to 4095; part of addresses (6PN host field, mesh address), never reused for another host. */
-  index: z.number().int().min(1).max(4095),
+  /** Part of addresses (6PN host field, mesh address), never reused for another host. */
+  index: z.number().int().min(1).max(HOST_INDEX_MAX),
   underlayV4: z.string(),
   underlayV6: z.string(),
   /** WireGuard public key (base64) of the host's end of the mesh; null until it has reported. */
@@ -152,6 +155,107 @@ export const MACHINE_STATES = [
 ] as const
 export type MachineState = (typeof MACHINE_STATES)[number]
 
+/** A pair's ports in slots of EGRESS_SLOT_PORTS: slot s is ports s*1024 to s*1024+1023, without port 0. */
+export const EGRESS_SLOTS = 64
+export const EGRESS_SLOT_PORTS = 1024
+
+/** Numbers of outbound proxies: 0 to this. */
+export const OUTBOUND_INDEX_MAX = 1_023
+
+const egressSlots = {
+  /** First of `count` adjacent slots. */
+  slot: z
+    .number()
+    .int()
+    .min(0)
+    .max(EGRESS_SLOTS - 1),
+  count: z.number().int().min(1).max(EGRESS_SLOTS),
+}
+
+/** Adjacent slots of a pair and who sends from them. */
+export const EgressBlock = z.object({
+  ...egressSlots,
+  /** The host that translates to them, and that return traffic is steered to. */
+  host: z.string(),
+  /** The machine that sends from them; null for the host's outbound proxy. */
+  machine: z.string().nullable(),
+  /** `drain`: no new flows; steered until the host reports that the last flow has ended. */
+  state: z.enum(['use', 'drain']),
+})
+export type EgressBlock = z.infer<typeof EgressBlock>
+
+/**
+ * A pair of egress addresses, its owner and its blocks (E2 to E10). Public: every host of `regions`
+ * steers return traffic by it. Blocks do not overlap, draining ones included.
+ */
+export const EgressPair = z.object({
+  id: z.string(),
+  /** Either of a pair can be released alone; then there is no source of that family. */
+  v4: z.string().nullable(),
+  v6: z.string().nullable(),
+  org: z.string(),
+  /** The app whose machines use it; null when it is an outbound proxy's. */
+  app: z.string().nullable(),
+  /** Machine-scoped (E9): this machine's alone, before every other pair, and gone with it. */
+  machine: z.string().nullable(),
+  /** The outbound proxy that it belongs to. */
+  outbound: z.string().nullable(),
+  /** Regions whose machines use it and whose hosts announce it, home first; `global` is all. */
+  regions: z.array(z.string()).min(1),
+  /** Kept for one process group or one machine of the app; null is for those without such a pair. */
+  pin: z.union([z.object({ group: z.string() }), z.object({ machine: z.string() })]).nullable(),
+  /** `draining`: no machine is given a block of it. */
+  state: z.enum(['active', 'draining']),
+  blocks: z.array(EgressBlock),
+  createdAt: isoTime,
+  updatedAt: isoTime,
+})
+export type EgressPair = z.infer<typeof EgressPair>
+
+/** The static source of a machine. A family that is null cannot leave the host at all. */
+export const MachineEgress = z.object({
+  pair: z.string(),
+  v4: z.string().nullable(),
+  v6: z.string().nullable(),
+  ...egressSlots,
+})
+export type MachineEgress = z.infer<typeof MachineEgress>
+
+/**
+ * An outbound proxy (E12, E13): two pairs of addresses that its clients send from, wherever they run.
+ * Public: of a credential only the SHA-256 of its secret, which has 256 random bits, is kept.
+ */
+export const OutboundProxy = z.object({
+  id: z.string(),
+  /** Never used for another one; the private addresses on every host follow from it. */
+  index: z.number().int().min(0).max(OUTBOUND_INDEX_MAX),
+  name: z.string(),
+  org: z.string(),
+  pairs: z.array(z.string()).length(2),
+  /** `name` is the user name and unique among all proxies; `hash` is hexadecimal. */
+  credentials: z.array(
+    z.object({
+      name: z.string(),
+      hash: z.string().regex(/^[0-9a-f]{64}$/),
+      createdAt: isoTime,
+      expiresAt: isoTime.nullable(),
+    }),
+  ),
+  /** Of each credential on each host; null is none. */
+  limits: z.object({
+    connections: z.number().int().min(1).nullable(),
+    newPerSecond: z.number().int().min(1).nullable(),
+    bytesPerSecond: z.number().int().min(1_024).nullable(),
+  }),
+  /** Destinations; empty: all that are public. */
+  allow: z.array(z.string()),
+  /** The app's secret that holds its URL. */
+  secret: z.object({ app: z.string(), name: z.string() }).nullable(),
+  createdAt: isoTime,
+  updatedAt: isoTime,
+})
+export type OutboundProxy = z.infer<typeof OutboundProxy>
+
 /** What a machine should be. Streamed to its host only. Secrets are fetched at launch, never here. */
 export const Machine = z.object({
   id: z.string(),
@@ -184,6 +288,8 @@ export const Machine = z.object({
     .nullable(),
   cordoned: z.boolean(),
   secretsVersion: z.number().int(),
+  /** Null: default egress, through the host's own addresses. May change while the machine runs. */
+  egress: MachineEgress.nullable().default(null),
   createdAt: isoTime,
   updatedAt: isoTime,
 })
@@ -233,6 +339,8 @@ export const MachineStatus = z.object({
   checks: z.array(CheckStatus),
   /** Newest first; at most EVENTS_MAX. */
   events: z.array(MachineEvent),
+  /** Why the machine's egress is closed although it runs; null when it is as it should be. */
+  egressProblem: z.string().nullable().default(null),
   updatedAt: isoTime,
 })
 export type MachineStatus = z.infer<typeof MachineStatus>

@@ -38,6 +38,139 @@ export type AgentCall =
       readonly follow: boolean
     }
   | { readonly method: 'ps'; readonly machine: string }
+  /** Answered by ExecLine: what the command prints as it comes, then how it ended. */
+  | {
+      readonly method: 'exec'
+      readonly machine: string
+      readonly command: readonly string[]
+      /** Given to the command's standard input, which then ends. */
+      readonly stdin: string
+      readonly timeoutMs: number
+    }
+  /** Machines of the host with a static source; of one app when it is named. Answered by EgressUsage lines, or AgentCallFailed. */
+  | { readonly method: 'egress-usage'; readonly app?: string }
+  /** Opens connections from a machine's namespace. Answered by an EgressCheck, or AgentCallFailed. */
+  | {
+      readonly method: 'egress-check'
+      readonly machine: string
+      readonly host: string
+      readonly port: number
+      readonly timeoutMs: number
+    }
+
+/** The one line of an answer to an egress call that could not be given. */
+export interface AgentCallFailed {
+  readonly error: { readonly code: string; readonly message: string }
+}
+
+export type ExecLine =
+  /** base64: output is bytes. */
+  { readonly t: 'stdout' | 'stderr'; readonly data: string } | ExecEnd
+
+/** How a command ended: `code` 128 + `signal` when a signal ended it; `signal` 0 when none did. */
+export interface ExecEnd {
+  readonly t: 'exit'
+  readonly code: number
+  readonly signal: number
+  /** Why `code` is not the command's own. */
+  readonly error?: ExecError
+  readonly message?: string
+}
+export const EXEC_ERRORS = [
+  'machine_not_started',
+  'machine_stopped',
+  'command_not_found',
+  'exec_timeout',
+  'exec_failed',
+  'busy',
+] as const
+export type ExecError = (typeof EXEC_ERRORS)[number]
+
+export const EXEC_TIMEOUT_DEFAULT_MS = 60_000
+export const EXEC_TIMEOUT_MAX_MS = 3_600_000
+/** What one command may be given on its standard input. */
+export const EXEC_STDIN_BYTES_MAX = 256 * 1024
+/** Words of a command with all their bytes. */
+export const EXEC_COMMAND_BYTES_MAX = 64 * 1024
+
+/** A machine's static source as its host's kernel uses it. TCP and UDP; what lingers is not in use. */
+export interface EgressUsage {
+  readonly machine: string
+  readonly app: string
+  readonly host: string
+  readonly region: string
+  readonly pair: string
+  readonly v4: string | null
+  readonly v6: string | null
+  /** First of `count` slots. */
+  readonly slot: number
+  readonly count: number
+  /** Connections to one destination that the block has room for. */
+  readonly ports: number
+  /** Connections over all destinations: these have no limit. */
+  readonly total: number
+  /** Those that still leave from another source, which the machine had before. */
+  readonly elsewhere: number
+  /** Ports in use to the destination that uses most: now, and the most since the agent's start. */
+  readonly inUse: number
+  readonly peak: number
+  /** The busiest, at most EGRESS_DESTINATIONS_MAX of `destinationCount`. */
+  readonly destinations: readonly EgressDestination[]
+  readonly destinationCount: number
+  /** How often a destination was found to have taken every port, since the agent's start. */
+  readonly exhausted: number
+  /** Packets of the machine that were dropped, by reason, where the kernel counts by machine. */
+  readonly dropped: Readonly<Record<string, number>>
+  /** ISO time of the look at the kernel. */
+  readonly sampledAt: string
+}
+
+export interface EgressDestination {
+  readonly address: string
+  readonly port: number
+  readonly proto: 'tcp' | 'udp'
+  readonly inUse: number
+  readonly peak: number
+}
+export const EGRESS_DESTINATIONS_MAX = 32
+
+/** What became of connections from a machine to `host:port`, one for each family of the name. */
+export interface EgressCheck {
+  readonly machine: string
+  readonly region: string
+  readonly checkHost: string
+  readonly results: readonly EgressCheckResult[]
+}
+
+export interface EgressCheckResult {
+  readonly family: 4 | 6
+  /** The destination's address; null when the name has none of the family. */
+  readonly remote: string | null
+  /** What left the host, from the kernel's translation; null when no connection was made. */
+  readonly source: string | null
+  readonly sourcePort: number | null
+  /** The address that the far end says it saw; null unless it is the platform's own echo service. */
+  readonly seenByFarEnd: string | null
+  /** The machine's static address; null: default egress, whatever that is. */
+  readonly expected: string | null
+  /** `source`, and what the far end saw, are as expected. Null when there is nothing to compare. */
+  readonly ok: boolean | null
+  /** Least of a few connections, from the machine and from its host's own default path. */
+  readonly connectMs: number | null
+  readonly connectDefaultMs: number | null
+  readonly error: { readonly reason: EgressCheckReason; readonly message: string } | null
+}
+
+export type EgressCheckReason =
+  | 'no_address'
+  | 'refused'
+  | 'timeout'
+  | 'unreachable'
+  /** EADDRNOTAVAIL: every port of the block is in use to this destination. */
+  | 'block_full'
+  | 'reset'
+  | 'name'
+  | 'failed'
 
 /** One line of an app's log, as NDJSON. `machine` is empty for lines of the edge. */
 export interface LogLine {
@@ -57,6 +190,10 @@ export interface HostReport {
   readonly meshPublicKey: string
   /** Revision up to which the host's edge routes; null while there is no edge. */
   readonly edgeRevision: number | null
+  /** Revision up to which the kernel steers and translates egress; null while it cannot tell. */
+  readonly egressRevision: number | null
+  /** Blocks in state `drain` of this host that no flow uses any more. */
+  readonly egressDrained: readonly { readonly pair: string; readonly slot: number }[]
   readonly machines: readonly MachineReport[]
 }
 export const REPORT_INTERVAL_MS = 1_000
@@ -73,6 +210,8 @@ export interface MachineReport {
   readonly checks: readonly CheckStatus[]
   /** By index of `config.services`. */
   readonly services: readonly { readonly healthy: boolean; readonly load: 0 | 1 | 2 }[]
+  /** Why the machine's egress is closed; null when it is as its record says. */
+  readonly egressProblem: string | null
   /** New since the last acknowledged report, oldest first; ids make repeats harmless. */
   readonly events: readonly MachineEvent[]
   /** The host has taken everything of it away. */
@@ -114,8 +253,16 @@ export const PORTS = {
   backhaul: 4290,
   /** The one transparent listener of an edge; the kernel steers every public port to it. */
   edge: 9000,
+  /** The transparent listener of the outbound proxy. */
+  outbound: 9001,
+  /** What clients of the outbound proxy connect to: HTTP, SOCKS5, and HTTP within TLS. */
+  outboundHttp: 9293,
+  outboundSocks: 1080,
+  outboundTls: 9294,
   /** WireGuard between hosts. */
   mesh: 51_821,
+  /** VXLAN-GPE between hosts, inside the mesh: return traffic on its way to the host that translates. */
+  overlay: 4790,
 } as const
 
 /** The mesh address of a host: `fdaa:0:0:<index>::1`; no network has id 0. */

@@ -1,13 +1,12 @@
+import type { Deadlines } from '../base/deadlines.ts'
+import { ResponseHead } from '../base/http1/response-head.ts'
+import { READ_BUFFER_BYTES, type StreamBuffer, StreamBuffers } from '../base/stream-buffers.ts'
 import type { EdgeView } from '../view/edge-view.ts'
 import type { Balancer } from './balance/balancer.ts'
 import type { WaitQueues } from './balance/wait-queues.ts'
 import type { Counters } from './counters.ts'
-import type { Deadlines } from './deadlines.ts'
 import type { AppLog } from './errors/app-log.ts'
 import { RequestHead } from './http1/request-head.ts'
-import { ResponseHead } from './http1/response-head.ts'
-import { READ_BUFFER_BYTES } from './limits.ts'
-import { type StreamBuffer, StreamBuffers } from './upstream/stream-buffers.ts'
 import type { Upstreams } from './upstream/upstreams.ts'
 
 /** What the connections of one worker share. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Deadlines } from '../base/deadlines.ts'
 import { Counters, renderMetrics } from './counters.ts'
-import { Deadlines } from './deadlines.ts'
 import { RequestIds } from './http1/request-id.ts'
 
 test('metrics are the sum of the workers', () => {

@@ -3,26 +3,15 @@
  * counted in the metric `fairway_edge_limit_hits_total{limit}` when it strikes.
  */
 
-/** Request line and field lines together, each way. Above: 431 to a client, 502 for an app. */
-export const HEAD_BYTES_MAX = 64 * 1024
-export const HEADER_COUNT_MAX = 128
-/** Above: 414. */
-export const TARGET_BYTES_MAX = 16 * 1024
-export const METHOD_BYTES_MAX = 32
-/** All extensions of one chunked body together: padding chunks with them costs us, not the sender. */
-export const CHUNK_EXTENSION_BYTES_MAX = 16 * 1024
-export const TRAILER_BYTES_MAX = 8 * 1024
-/** Names that one Connection field may list. */
-export const CONNECTION_OPTIONS_MAX = 16
+import type { MessageLimit } from '../base/http1/limits.ts'
+
+export * from '../base/http1/limits.ts'
+
 /** Interim (1xx) responses to one request. */
 export const INTERIM_RESPONSES_MAX = 16
 
 /** How much of a read is turned into text at first; a longer head costs a second look. */
 export const HEAD_TEXT_BYTES = 4096
-/** Shared by all reads from upstreams in one worker: a read never outlives its callback. */
-export const READ_BUFFER_BYTES = 64 * 1024
-/** Buffers for long responses that a worker keeps when nobody uses them. */
-export const STREAM_BUFFERS_KEPT = 64
 /** A body part up to this size is forwarded as text together with its head, in one write. */
 export const TEXT_BODY_BYTES_MAX = 4096
 /** Parts of a request body kept for another attempt; the client is paused beyond it. */
@@ -90,17 +79,11 @@ export const PREFACE_BYTES_MAX = 512
 export const APP_LOG_LINES_PER_SECOND_MAX = 20
 /** Within this time a line that is the same is said the 1st, 10th, 100th ... time only (L12). */
 export const APP_LOG_REPEAT_MS = 60_000
-/** Resolution of every time-out above. */
-export const SWEEP_MS = 250
 /** Probes that find a peer that vanished without a word, on streams that may be silent for long. */
 export const KEEPALIVE_PROBE_MS = 30_000
 
 export type LimitName =
-  | 'head_bytes'
-  | 'header_count'
-  | 'target_bytes'
-  | 'chunk_extension_bytes'
-  | 'trailer_bytes'
+  | MessageLimit
   | 'interim_responses'
   | 'head_read_ms'
   | 'client_idle_ms'

@@ -158,7 +158,7 @@ export class Client {
   }
 }
 
-const EVENTUALLY_MS = 5_000
+const EVENTUALLY_MS = 60_000
 
 /** Waits for what other event loops and sockets will bring about; fails after a bounded time. */
 export async function eventually(

@@ -21,7 +21,7 @@ import { completePath, type Problem, preflight } from './preflight.ts'
 import { type RunningWorld, runningWorld, startTime, type WorldState } from './state.ts'
 import type { PlaceStatus } from './units.ts'
 
-const UP_TIMEOUT_MS = 90_000
+const UP_TIMEOUT_MS = 420_000
 const DOWN_TIMEOUT_MS = 10_000
 const REQUEST_TIMEOUT_MS = 45_000
 

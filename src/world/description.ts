@@ -30,6 +30,10 @@ export const WorldDescription = z.object({
   pools: z.object({ v4: z.array(prefix), sharedV4: z.array(z.string()), v6: z.array(prefix) }),
   /** What hosts announce by BGP: must cover the pools. */
   announce: z.array(prefix).min(1),
+  /** Static sources by region; `global` is the outbound proxies', announced by every host. */
+  egressPools: z.record(z.string(), z.object({ v4: z.array(prefix), v6: z.array(prefix) })),
+  /** Where hosts' outbound proxies answer: within the announced prefixes, outside of the pools. */
+  outbound: z.object({ v4: z.string(), v6: z.string() }).nullable(),
   quarantineMs: z.number().int().min(0),
   prices: z.record(z.string(), z.union([z.string(), z.number()])),
   /** Loopback ports of the machine that lead into the world; 0 picks a free one. */
@@ -68,8 +72,15 @@ export const DEFAULT_WORLD: WorldDescription = {
   appsDomains: ['fairway.test', 'localhost'],
   pools: { v4: ['203.0.113.64/26'], sharedV4: ['203.0.113.1'], v6: ['2001:db8:1::/48'] },
   announce: ['203.0.113.0/24', '2001:db8:1::/48'],
+  egressPools: {
+    iad: { v4: ['198.51.100.0/26'], v6: ['2001:db8:e001::/48'] },
+    lhr: { v4: ['198.51.100.64/26'], v6: ['2001:db8:e002::/48'] },
+    nrt: { v4: ['198.51.100.128/26'], v6: ['2001:db8:e003::/48'] },
+    global: { v4: ['198.51.100.192/26'], v6: ['2001:db8:e000::/48'] },
+  },
+  outbound: { v4: '203.0.113.2', v6: '2001:db8:1::2' },
   quarantineMs: 60_000,
-  prices: { currency: 'USD', v4PerMonth: '2.00' },
+  prices: { currency: 'USD', v4PerMonth: '2.00', egressV4PerMonth: '3.60' },
   relay: { appsPort: 8080, apiPort: 4280 },
 }
 
@@ -84,9 +95,22 @@ export function readDescription(path: string): WorldDescription {
 
 export function parseDescription(input: object): WorldDescription {
   const parsed = WorldDescription.safeParse({ ...DEFAULT_WORLD, ...input })
-  if (parsed.success) return parsed.data
+  if (parsed.success) return 'egressPools' in input ? parsed.data : narrowed(parsed.data)
   const issue = parsed.error.issues[0]!
   throw new FairwayError('bad_world', `${issue.path.join('.') || 'world'}: ${issue.message}`)
+}
+
+/** A world with regions of its own has the default egress pools of those that it shares. */
+function narrowed(world: WorldDescription): WorldDescription {
+  const codes = new Set([...world.regions.map((region) => region.code), 'global'])
+  const pools = Object.entries(world.egressPools).filter(([code]) => codes.has(code))
+  return { ...world, egressPools: Object.fromEntries(pools) }
+}
+
+/** The egress prefixes that the hosts of a region announce beside the pools. */
+export function egressPrefixes(world: WorldDescription, region: string): string[] {
+  const pools = [world.egressPools[region], world.egressPools.global]
+  return pools.flatMap((pool) => (pool ? [...pool.v4, ...pool.v6] : []))
 }
 
 /** The distance between two regions in milliseconds; 0 within one. */

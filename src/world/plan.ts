@@ -1,4 +1,4 @@
-import { distanceMs, type WorldDescription } from './description.ts'
+import { distanceMs, egressPrefixes, type WorldDescription } from './description.ts'
 
 /**
  * Which places a world has, and how wires join them: pure data, from the description alone.
@@ -55,6 +55,8 @@ export interface RouterPlan {
     readonly remoteAs: number
     readonly kind: 'host' | 'router'
     readonly distanceMs: number
+    /** A host's own prefixes, which nobody else may announce. */
+    readonly own: readonly string[]
   }[]
 }
 
@@ -66,6 +68,10 @@ export interface HostPlan {
   readonly as: number
   readonly v4: string
   readonly v6: string
+  /** The /64 that the host's machines have their default IPv6 sources from. */
+  readonly machinesV6: string
+  /** Prefixes of static sources that the host announces: its region's and the outbound proxies'. */
+  readonly egress: readonly string[]
   readonly router: { readonly v4: string; readonly v6: string; readonly as: number }
 }
 
@@ -108,6 +114,8 @@ export function planWorld(world: WorldDescription): WorldPlan {
         as: hostAs(index),
         v4: wire.b.v4,
         v6: wire.b.v6,
+        machinesV6: `2001:db8:a000:${index.toString(16)}::/64`,
+        egress: egressPrefixes(world, region.code),
         router: { v4: wire.a.v4, v6: wire.a.v6, as: routerAs(i) },
       })
     }
@@ -210,11 +218,13 @@ function planRouters(
     const toRouters = routerWires.flatMap(({ wire, distanceMs }) => {
       const [me, other] = wire.a.place === place ? [wire.a, wire.b] : [wire.b, wire.a]
       if (me.place !== place) return []
-      return [peer(me, other, asOf(other.place), 'router', distanceMs)]
+      return [peer(me, other, asOf(other.place), 'router', distanceMs, [])]
     })
     const toHosts = hosts.flatMap((host) => {
       const wire = wires.find((w) => w.b.place === host.place)!
-      return wire.a.place === place ? [peer(wire.a, wire.b, host.as, 'host', 0)] : []
+      return wire.a.place === place
+        ? [peer(wire.a, wire.b, host.as, 'host', 0, [host.machinesV6])]
+        : []
     })
     return {
       place,
@@ -231,6 +241,7 @@ function peer(
   remoteAs: number,
   kind: 'host' | 'router',
   distanceMs: number,
+  own: readonly string[],
 ) {
   return {
     name: other.place.replace(/-/g, '_'),
@@ -242,5 +253,6 @@ function peer(
     remoteAs,
     kind,
     distanceMs,
+    own,
   }
 }

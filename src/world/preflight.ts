@@ -15,6 +15,7 @@ export const COMMANDS: Readonly<Record<string, string>> = {
   nft: 'nftables',
   wg: 'wireguard-tools',
   bird: 'bird2',
+  conntrack: 'conntrack',
   runc: 'runc',
   conmon: 'conmon',
   tini: 'tini',
@@ -122,21 +123,36 @@ const KERNEL_PROBE = `table inet probe {
     meta l4proto tcp tproxy ip to :9000 accept
   }
   chain post { type nat hook postrouting priority srcnat; policy accept;
-    ip saddr 172.16.0.0/12 masquerade
+    meta l4proto tcp snat ip to 198.51.100.1:1024-2047
   }
 }
 `
+/** Between hosts: what return traffic is carried in. */
+const OVERLAY_PROBE = `link add name overlay type vxlan external gpe dstport 4790 local ::1
+link set dev lo up
+link set dev overlay up
+route add 198.51.100.1 encap ip6 id 1 dst ::1 src ::1 csum dev overlay
+`
 
 function kernel(): Problem[] {
-  if (!hasCommand('nft')) return []
-  const tried = inScratch(['nft', '-f', '-'], KERNEL_PROBE)
-  if (tried.status === 0) return []
-  return [
-    {
-      missing: `a kernel feature for nftables (tproxy, nat or sets): ${tried.stderr.trim().split('\n')[0]}`,
-      fix: 'sudo modprobe -a nft_tproxy nft_nat nft_masq nft_ct, or use a kernel that has them',
-    },
+  if (!hasCommand('nft') || !hasCommand('ip')) return []
+  const [tables, overlay] = [
+    inScratch(['nft', '-f', '-'], KERNEL_PROBE),
+    inScratch(['ip', '-batch', '-'], OVERLAY_PROBE),
   ]
+  const first = (text: string) => text.trim().split('\n')[0]
+  const problems: Problem[] = []
+  if (tables.status !== 0)
+    problems.push({
+      missing: `a kernel feature for nftables (tproxy, nat or sets): ${first(tables.stderr)}`,
+      fix: 'sudo modprobe -a nft_tproxy nft_nat nft_ct, or use a kernel that has them',
+    })
+  if (overlay.status !== 0)
+    problems.push({
+      missing: `VXLAN with GPE and routes into it: ${first(overlay.stderr)}`,
+      fix: 'sudo modprobe vxlan, or use a kernel with CONFIG_VXLAN and CONFIG_LWTUNNEL',
+    })
+  return problems
 }
 
 const inScratch = (argv: string[], input?: string) =>

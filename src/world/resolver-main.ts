@@ -5,7 +5,9 @@ import { followControl } from '../agent/control-link.ts'
 import { systemClock } from '../base/clock.ts'
 import { keepCompiled } from '../base/compiled.ts'
 import { createLogger } from '../base/log.ts'
+import { addressOf, whoamiHandler } from '../dns/whoami.ts'
 import { createAuthoritativeServer } from '../dns/zone.ts'
+import { PLATFORM_NAMES } from '../model/platform.ts'
 import { ZoneIndex } from '../view/zone-view.ts'
 
 /**
@@ -40,6 +42,12 @@ await createAuthoritativeServer({
   zones: [config.appsDomain, ''],
   source: { lookup },
   statics: config.statics,
+  // Its own server for the zone would only see who forwards; we see who asks.
+  before: whoamiHandler({
+    zones: [`${PLATFORM_NAMES.whoami}.${config.appsDomain}`],
+    nameServer: `${PLATFORM_NAMES.nameServer}.${config.appsDomain}`,
+    addressesOf: addressOf,
+  }),
   log,
 })
 let ready = false

@@ -6,10 +6,12 @@ import {
   type Ca,
   issueFollowerCertificate,
   issueHostCertificate,
+  issueServerCertificate,
   loadOrCreateCa,
 } from '../control/ca.ts'
 import { systemExec } from '../kernel/exec.ts'
 import { Unit, type UnitSpec, type UnitStatus } from '../kernel/unit.ts'
+import { PLATFORM_NAMES, platformAddresses } from '../model/platform.ts'
 import { PORTS } from '../model/wire.ts'
 import { CgroupRoot } from './cgroups.ts'
 import type { WorldDescription } from './description.ts'
@@ -24,8 +26,9 @@ export interface PlaceStatus {
   readonly units: readonly UnitStatus[]
 }
 
-const READY_TIMEOUT_MS = 30_000
-const HOLDER_REPLY_TIMEOUT_MS = 40_000
+const READY_TIMEOUT_MS = 300_000
+const READY_POLL_MS = 100
+const HOLDER_REPLY_TIMEOUT_MS = 60_000
 
 /** Everything that runs in a world: who starts what, where, with which configuration. */
 export class WorldUnits {
@@ -60,7 +63,7 @@ export class WorldUnits {
     await this.#startResolver(ca)
     this.#startRelays()
     for (const holder of holders) await holder.waitReady(READY_TIMEOUT_MS)
-    await this.#waitHosts()
+    await this.#waitHosts(holders)
     progress(`hosts: ${this.#plan.hosts.map((h) => h.id).join(', ')} announce their addresses`)
     await Promise.all(
       [...this.#units.values()].flat().map((unit) => unit.waitReady(READY_TIMEOUT_MS)),
@@ -123,7 +126,8 @@ export class WorldUnits {
     const dir = join('/run/fairway', router.place)
     mkdirSync(dir, { recursive: true, mode: 0o700 })
     const conf = join(dir, 'bird.conf')
-    writeFileSync(conf, routerConfig({ ...router, accept: this.#world.announce }))
+    const accept = [...this.#world.announce, ...this.#egressPrefixes()]
+    writeFileSync(conf, routerConfig({ ...router, accept }))
     this.#unit(router.place, 'bird', {
       argv: ['bird', '-f', '-c', conf, '-s', join(dir, 'bird.ctl')],
     })
@@ -146,6 +150,7 @@ export class WorldUnits {
         sharedV4: this.#world.pools.sharedV4,
         v6: this.#world.pools.v6,
       },
+      egressPools: this.#world.egressPools,
       quarantineMs: this.#world.quarantineMs,
       prices: this.#world.prices,
       attachWaitMs: 2_000,
@@ -168,8 +173,16 @@ export class WorldUnits {
       tls,
       appsDomains: this.#world.appsDomains,
       announce: this.#world.announce,
+      egress: {
+        ...{ announce: host.egress, machinesV6: host.machinesV6 },
+        prefixes: this.#egressPrefixes(),
+      },
       protectedPrefixes: this.#protectedPrefixes(),
       resolvers: [this.#plan.resolver.v4],
+      nameServerAddresses: Object.values(platformAddresses(this.#world.pools)).filter(
+        (address) => address !== null,
+      ),
+      outbound: await this.#outbound(ca, dir),
       edgeWorkers: 1,
       bird: {
         routerId: host.v4,
@@ -190,10 +203,32 @@ export class WorldUnits {
     })
   }
 
+  async #outbound(ca: Ca, dir: string): Promise<object | null> {
+    const { outbound, appsDomains } = this.#world
+    if (!outbound) return null
+    const names = appsDomains.map((domain) => `${PLATFORM_NAMES.outbound}.${domain}`)
+    const { cert, key } = await issueServerCertificate(ca, [...names, outbound.v4, outbound.v6])
+    const tls = writeTls(join(dir, 'outbound-tls'), { ca: ca.certificate, cert, key })
+    return {
+      addresses: [outbound.v4, outbound.v6],
+      tls: { cert: tls.cert, key: tls.key },
+      workers: 2,
+    }
+  }
+
+  #outboundNames(): Record<string, { a: string[]; aaaa: string[] }> {
+    const { outbound, appsDomains } = this.#world
+    if (!outbound) return {}
+    const name = `${PLATFORM_NAMES.outbound}.${appsDomains[0]}`
+    return { [name]: { a: [outbound.v4], aaaa: [outbound.v6] } }
+  }
+
   async #startResolver(ca: Ca): Promise<void> {
     const dir = join(this.#state.dir, 'resolver')
     const tls = writeTls(join(dir, 'tls'), await issueFollowerCertificate(ca, 'resolver'))
     const { resolver, control, internet } = this.#plan
+    const { v4, v6 } = platformAddresses(this.#world.pools)
+    const platform = { a: v4 === null ? [] : [v4], aaaa: v6 === null ? [] : [v6] }
     const file = this.#file('resolver.json', {
       controlUrls: [this.#agentsUrl()],
       tls,
@@ -201,6 +236,9 @@ export class WorldUnits {
       appsDomain: this.#world.appsDomains[0],
       statics: {
         [`api.${this.#world.appsDomains[0]}`]: { a: [control.v4], aaaa: [control.v6] },
+        [`${PLATFORM_NAMES.echo}.${this.#world.appsDomains[0]}`]: platform,
+        [`${PLATFORM_NAMES.nameServer}.${this.#world.appsDomains[0]}`]: platform,
+        ...this.#outboundNames(),
         'internet.test': { a: [internet.v4], aaaa: [internet.v6] },
       },
     })
@@ -224,6 +262,10 @@ export class WorldUnits {
       ),
       ipc: true,
     })
+  }
+
+  #egressPrefixes(): string[] {
+    return Object.values(this.#world.egressPools).flatMap(({ v4, v6 }) => [...v4, ...v6])
   }
 
   #agentsUrl(): string {
@@ -263,19 +305,30 @@ export class WorldUnits {
     })
   }
 
-  /** Every host's edge serves, and every router knows a way to every announced prefix. */
-  async #waitHosts(): Promise<void> {
-    const deadline = Date.now() + READY_TIMEOUT_MS
-    for (const router of this.#plan.routers) {
-      for (const prefix of this.#world.announce) {
-        while (!(await hasRoute(router.place, prefix))) {
-          if (Date.now() > deadline)
-            throw new Error(
-              `${router.place} has no route to ${prefix} after ${READY_TIMEOUT_MS} ms; logs: ${this.#state.logDir}`,
-            )
-          await new Promise((resolve) => setTimeout(resolve, 50))
-        }
+  /** Every router knows a way to every announced prefix, and every unit of every host is ready. */
+  async #waitHosts(holders: readonly Unit[]): Promise<void> {
+    const ofHosts = this.#plan.hosts.flatMap((host) => [...host.egress, host.machinesV6])
+    const announced = new Set([...this.#world.announce, ...ofHosts])
+    const missing = async () => {
+      for (const { place } of this.#plan.routers) {
+        const known = await prefixesVia(place)
+        for (const prefix of announced)
+          if (!known.has(prefix)) return `${place} has no route to ${prefix}`
       }
+      for (const holder of holders) {
+        const { units } = await this.#ask(holder, { action: 'status' })
+        for (const { name, state } of units as UnitStatus[])
+          if (state !== 'ready' && state !== 'stopped') return `${name} is ${state}`
+      }
+      return null
+    }
+    const deadline = Date.now() + READY_TIMEOUT_MS
+    for (;;) {
+      const why = await missing()
+      if (why === null) return
+      if (Date.now() > deadline)
+        throw new Error(`${why} after ${READY_TIMEOUT_MS} ms; logs: ${this.#state.logDir}`)
+      await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS))
     }
   }
 
@@ -327,16 +380,18 @@ function writeTls(
   }
 }
 
-async function hasRoute(place: string, prefix: string): Promise<boolean> {
-  const out = await systemExec.run([
-    'ip',
-    '-n',
-    place,
-    prefix.includes(':') ? '-6' : '-4',
-    'route',
-    'show',
-    'exact',
-    prefix,
-  ])
-  return out.includes('via')
+/** What a router has a gateway for. */
+async function prefixesVia(place: string): Promise<Set<string>> {
+  const known = new Set<string>()
+  for (const family of ['-4', '-6']) {
+    const out = await systemExec.run(['ip', '-n', place, family, 'route', 'show'])
+    // A route with several gateways goes on in indented lines.
+    for (const line of out.split(/\n(?=\S)/))
+      if (/\bvia\b/.test(line)) known.add(withLength(line.split(' ')[0]!))
+  }
+  return known
 }
+
+/** A route to one address is shown without its length. */
+const withLength = (prefix: string): string =>
+  prefix.includes('/') ? prefix : `${prefix}/${prefix.includes(':') ? 128 : 32}`

@@ -14,6 +14,12 @@ export const PLACES = {
 export type Place = keyof typeof PLACES
 
 export const PUBLIC = ['203.0.113.0/28', '2001:db8:1::/64']
+/** Static sources, which both hosts announce. */
+export const EGRESS = ['198.51.100.0/26', '2001:db8:e001::/48']
+
+/** Default IPv6 sources of a host's machines. */
+export const machinesV6 = (place: 'host-a' | 'host-b') =>
+  `2001:db8:a000:${PLACES[place].index}::/64`
 
 const gateway4 = (v4: string) => v4.replace(/\d+$/, (last) => String(Number(last) - 1))
 const gateway6 = (v6: string) => v6.replace(/2$/, '1')
@@ -53,6 +59,13 @@ export async function buildWorld(): Promise<void> {
     `route add ${PUBLIC[1]} via ${PLACES['host-a'].v6}`,
   ])
 }
+
+/** The router knows the way to machines' default IPv6 sources. */
+export const routeMachines = () =>
+  batchAt(
+    'router',
+    (['host-a', 'host-b'] as const).map((h) => `route add ${machinesV6(h)} via ${PLACES[h].v6}`),
+  )
 
 const batchAt = (place: string, lines: string[]) =>
   systemExec.run(['ip', '-n', place, '-batch', '-'], { stdin: `${lines.join('\n')}\n` })
@@ -144,14 +157,17 @@ export class Agent {
   readonly child: ChildProcess
   readonly #answers: ((line: string) => void)[] = []
 
-  constructor(place: 'host-a' | 'host-b', stateDir: string) {
+  constructor(place: 'host-a' | 'host-b', stateDir: string, more: object = {}) {
     const { v4, v6, index } = PLACES[place]
     const config = {
       host: { id: place.slice(5), index, underlayV4: v4, underlayV6: v6 },
       wanInterface: 'wan',
       stateDir,
       publicPrefixes: PUBLIC,
+      publicPrefix6: machinesV6(place),
+      egressPrefixes: EGRESS,
       protectedPrefixes: ['198.19.3.0/30', '2001:db8:d000:3::/64'],
+      ...more,
     }
     const argv = at(place, [...node('agent.ts'), JSON.stringify(config)])
     this.child = spawn(argv[0]!, argv.slice(1), {
@@ -166,7 +182,7 @@ export class Agent {
 
   async ask<T = unknown>(op: string, argument?: unknown): Promise<T> {
     const line = await new Promise<string>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${op}: no answer`)), 15_000)
+      const timer = setTimeout(() => reject(new Error(`${op}: no answer`)), 60_000)
       this.#answers.push((answer) => {
         clearTimeout(timer)
         resolve(answer)

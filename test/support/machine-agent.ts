@@ -9,7 +9,7 @@ import { systemExec } from '../../src/kernel/exec.ts'
 import { createMachineManager } from '../../src/machine/manager.ts'
 import type { AttachedMachine, MachineNetwork } from '../../src/machine/network.ts'
 import type { Machine } from '../../src/model/resources.ts'
-import type { LogLine, MachineReport } from '../../src/model/wire.ts'
+import type { AgentCall, ExecLine, LogLine, MachineReport } from '../../src/model/wire.ts'
 
 export interface AgentSettings {
   readonly stateDir: string
@@ -21,11 +21,19 @@ export type ToAgent =
   | { readonly t: 'apply'; readonly machines: readonly Machine[] }
   | { readonly t: 'logs'; readonly app: string; readonly tail: number }
   | { readonly t: 'ps'; readonly machine: string }
+  | {
+      readonly t: 'exec'
+      readonly id: number
+      readonly call: Extract<AgentCall, { method: 'exec' }>
+      /** The reader leaves then. */
+      readonly leaveMs: number
+    }
 export type FromAgent =
   | { readonly t: 'ready' }
   | { readonly t: 'report'; readonly report: MachineReport; readonly atMs: number }
   | { readonly t: 'logs'; readonly lines: readonly LogLine[] }
   | { readonly t: 'ps'; readonly processes: unknown }
+  | { readonly t: 'exec'; readonly id: number; readonly lines: readonly ExecLine[] }
 
 export const DIGEST = 'a'.repeat(64)
 export const SECRETS = { PASSWORD: 'hunter2' }
@@ -79,6 +87,7 @@ const manager = createMachineManager({
     ...{ id: 'iad1', region: 'iad', index: 1, meshPublicKey: null },
     ...{ underlayV4: '10.0.0.1', underlayV6: '2001:db8::1' },
   },
+  machinesV6: null,
   ...{ stateDir: settings.stateDir, runDir: settings.runDir, cgroupRoot: settings.cgroupRoot },
   ...{ exec: systemExec, network, log: createLogger('test'), nodePath: process.execPath },
   launch: async ({ id, instanceId }) => ({
@@ -93,6 +102,12 @@ process.on('message', async (message: ToAgent) => {
   if (message.t === 'apply')
     manager.apply(new Map(message.machines.map((machine) => [machine.id, machine])))
   if (message.t === 'ps') tell({ t: 'ps', processes: await manager.ps(message.machine) })
+  if (message.t === 'exec') {
+    const lines = await Array.fromAsync(
+      manager.exec(message.call, AbortSignal.timeout(message.leaveMs)),
+    )
+    tell({ t: 'exec', id: message.id, lines })
+  }
   if (message.t === 'logs') {
     const { app, tail } = message
     const call = { method: 'logs' as const, app, tail, follow: false }

@@ -30,7 +30,7 @@ export interface Ran {
 
 export const ROOT = join(import.meta.dirname, '..', '..')
 const FAIRWAY = join(ROOT, 'bin', 'fairway')
-const RUN_TIMEOUT_MS = 60_000
+const RUN_TIMEOUT_MS = 180_000
 
 /** Runs a program to its end. */
 export function run(
@@ -81,7 +81,7 @@ export async function upWorld(
     run([...as, binary, ...args], { ...o, env })
   const up = await fairway(
     ['up', '--detach', '--port', '0', '--api-port', '0', ...(options.upArgs ?? [])],
-    { timeoutMs: 120_000 },
+    { timeoutMs: 480_000 },
   )
   const port = (pattern: RegExp) => Number(pattern.exec(up.stdout)?.[1])
   const token = (await fairway(['auth', 'token'])).stdout.trim()
@@ -99,13 +99,16 @@ export async function upWorld(
   }
 }
 
+const PATIENCE = 6
+
 /** Polls until `probe` gives something, or fails with `what` after `timeoutMs`. */
 export async function eventually<T>(
   what: string,
   timeoutMs: number,
   probe: () => Promise<T | undefined | false>,
 ): Promise<T> {
-  const deadline = Date.now() + timeoutMs
+  // How fast is for bench/ to say: a slow machine is no failure.
+  const deadline = Date.now() + timeoutMs * PATIENCE
   let last: unknown
   while (Date.now() < deadline) {
     try {

@@ -1,6 +1,7 @@
 import { FairwayError, notFound } from '../../base/errors.ts'
 import { listAddresses, listParked } from '../../control/addresses.ts'
 import { artifactOf } from '../../control/artifacts.ts'
+import { egressRows, listEgress } from '../../control/egress/list.ts'
 import { parseImage } from '../../control/machines/image.ts'
 import { endpointServices } from '../../control/machines/ports.ts'
 import { listMachines, type SeenMachine } from '../../control/machines/query.ts'
@@ -8,7 +9,15 @@ import { shownState } from '../../control/machines/state.ts'
 import { DEFAULT_NETWORK } from '../../control/networks.ts'
 import { priceOf } from '../../control/prices.ts'
 import { currentRelease, listReleases } from '../../control/releases.ts'
-import type { Address, App, EndpointService, Org, Region, Release } from '../../model/resources.ts'
+import type {
+  Address,
+  App,
+  EgressPair,
+  EndpointService,
+  Org,
+  Region,
+  Release,
+} from '../../model/resources.ts'
 import { connection, type GraphqlContext } from './context.ts'
 
 /**
@@ -23,6 +32,7 @@ export function appNode(context: GraphqlContext, app: App) {
   const { control, actor } = context
   const hostname = `${app.name}.${control.config.appsDomains[0]}`
   const machines = once(() => listMachines(control, actor, { app: app.name }))
+  const egress = once(() => listEgress(control, actor, app.name))
   const current = once(() => currentRelease(control, actor, app.name))
   const release = async () => nullable(await current(), (found) => releaseNode(found))
   const releases = async ({ first }: { first?: number | null }) => {
@@ -60,10 +70,13 @@ export function appNode(context: GraphqlContext, app: App) {
       return connection(own.map((address) => addressNode(context, address)))
     },
     sharedIpAddress: app.sharedV4,
-    egressIpAddresses: connection([]),
+    egressIpAddresses: async () => {
+      const shared = (await egress()).filter((pair) => pair.machine === null)
+      return connection(shared.flatMap((pair) => egressNodes(context, pair)))
+    },
     machines: async () => {
       const found = await machines()
-      return connection(found.map((machine) => machineNode(context, app, machine)))
+      return connection(found.map((machine) => machineNode(context, app, machine, egress)))
     },
     allocations: [],
     hostIssues: connection([]),
@@ -125,6 +138,15 @@ export function addressNode({ control }: GraphqlContext, record: Address) {
   }
 }
 
+const egressNodes = ({ control }: GraphqlContext, pair: EgressPair) =>
+  egressRows(control, pair).map(({ id, ip, version, region, updated_at }) => ({
+    id: `${id}-v${version}`,
+    ip,
+    version,
+    region,
+    updatedAt: updated_at,
+  }))
+
 export function releaseNode(release: Release) {
   return {
     id: release.id,
@@ -143,7 +165,12 @@ export function releaseNode(release: Release) {
   }
 }
 
-export function machineNode(context: GraphqlContext, app: App, { machine, status }: SeenMachine) {
+export function machineNode(
+  context: GraphqlContext,
+  app: App,
+  { machine, status }: SeenMachine,
+  egress = () => listEgress(context.control, context.actor, app.name),
+) {
   const ip = { family: 'v6', kind: 'privatenet', ip: machine.v6, maskSize: 112 }
   return {
     id: machine.id,
@@ -161,7 +188,11 @@ export function machineNode(context: GraphqlContext, app: App, { machine, status
     },
     host: { id: machine.host },
     ips: connection([ip]),
-    egressIpAddresses: connection([]),
+    // Its own alone, which it can promote; what it shares with others is its app's.
+    egressIpAddresses: async () => {
+      const own = (await egress()).filter((pair) => pair.machine === machine.id)
+      return connection(own.flatMap((pair) => egressNodes(context, pair)))
+    },
   }
 }
 

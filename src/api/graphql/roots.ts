@@ -1,4 +1,4 @@
-import { FairwayError, notFound } from '../../base/errors.ts'
+import { FairwayError, invalid, notFound } from '../../base/errors.ts'
 import {
   allocateAddress,
   attachV4,
@@ -8,6 +8,8 @@ import {
   releaseAddress,
 } from '../../control/addresses.ts'
 import { getApp, pageApps } from '../../control/apps.ts'
+import { allocateEgress, allocateMachineEgress } from '../../control/egress/allocate.ts'
+import { releaseEgress, releaseMachineEgress } from '../../control/egress/release.ts'
 import { findMachineApp, getMachine } from '../../control/machines/query.ts'
 import { machineNotFound } from '../../control/machines/records.ts'
 import { getOrg, listOrgs } from '../../control/orgs.ts'
@@ -49,6 +51,16 @@ interface ReleaseIp {
   readonly ipAddressId?: string | null
   readonly ip?: string | null
 }
+
+interface EgressIp {
+  readonly appId: string
+  /** Clients send an empty text for what is not given. */
+  readonly machineId?: string | null
+  readonly region?: string | null
+  readonly ip?: string | null
+}
+const MACHINE_SCOPED_NOTICE =
+  'egress addresses of a single machine are deprecated: they go when it goes; allocate one for the app, and pin it if need be'
 
 export function queryRoot(context: GraphqlContext) {
   const { control, actor } = context
@@ -122,6 +134,28 @@ export function mutationRoot(context: GraphqlContext) {
         notRevertedReason: released.notReverted,
         clientMutationId: input.clientMutationId ?? null,
       }
+    },
+    allocateEgressIpAddress: async ({ input }: Input<EgressIp>) => {
+      const { appId: app, machineId: machine, region } = input
+      const { result, waiting } = machine
+        ? await allocateMachineEgress(control, actor, { app, machine })
+        : await allocateEgress(control, actor, { app, region: region ?? null })
+      return {
+        v4: result[0]!.v4,
+        v6: result[0]!.v6,
+        hostsWaiting: waiting,
+        notice: machine ? MACHINE_SCOPED_NOTICE : null,
+        clientMutationId: input.clientMutationId ?? null,
+      }
+    },
+    releaseEgressIpAddress: async ({ input }: Input<EgressIp>) => {
+      const { appId: app, machineId: machine, ip } = input
+      if (!machine && !ip)
+        throw invalid('ip, machineId: name the address to release, or its machine')
+      const { result, waiting } = machine
+        ? await releaseMachineEgress(control, actor, { app, machine })
+        : await releaseEgress(control, actor, { app, address: ip! })
+      return { ...result, hostsWaiting: waiting, clientMutationId: input.clientMutationId ?? null }
     },
     detachIpAddress: async ({ input }: Input<{ appId: string; ip?: string | null }>) => {
       const moved = await detachV4(control, actor, { app: input.appId, address: input.ip ?? null })

@@ -51,6 +51,10 @@ const QUERY = /* GraphQL */ `
     detachIpAddress(input: DetachIPAddressInput!): MoveIPAddressPayload!
     "Gives the app a dedicated IPv4 that its organization has parked, or that another app has."
     attachIpAddress(input: AttachIPAddressInput!): MoveIPAddressPayload!
+    "A pair of egress addresses for an app in a region or, deprecated, for one machine alone."
+    allocateEgressIpAddress(input: AllocateEgressIPAddressInput!): AllocateEgressIPAddressPayload!
+    "One address of the app by ip, or all of a machine by machineId."
+    releaseEgressIpAddress(input: ReleaseEgressIPAddressInput!): ReleaseEgressIPAddressPayload!
   }
 `
 
@@ -255,6 +259,33 @@ const ADDRESSES = /* GraphQL */ `
     version: Int!
     region: String!
     updatedAt: ISO8601DateTime!
+  }
+  input AllocateEgressIPAddressInput {
+    appId: ID!
+    machineId: String
+    region: String
+    clientMutationId: String
+  }
+  type AllocateEgressIPAddressPayload {
+    v4: String!
+    v6: String!
+    "Live hosts that had not brought the change in force when the reply was sent."
+    hostsWaiting: [String!]!
+    "What to do instead of what was asked for and is deprecated."
+    notice: String
+    clientMutationId: String
+  }
+  input ReleaseEgressIPAddressInput {
+    appId: ID!
+    machineId: String
+    ip: String
+    clientMutationId: String
+  }
+  type ReleaseEgressIPAddressPayload {
+    v4: String
+    v6: String
+    hostsWaiting: [String!]!
+    clientMutationId: String
   }
   input AllocateIPAddressInput {
     appId: ID!

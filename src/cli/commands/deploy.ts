@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { deploy, waitTimeout } from '../deploy.ts'
+import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
 import { keyValues } from '../key-values.ts'
 import { booleanFlag, repeated } from '../options.ts'
@@ -8,7 +9,10 @@ import { action, type Session } from '../session.ts'
 interface Flags {
   readonly ha?: string | boolean
   readonly detach?: boolean
-  readonly waitTimeout: string
+  readonly waitTimeout?: string
+  readonly maxUnavailable?: string
+  readonly releaseCommandTimeout?: string
+  readonly skipReleaseCommand?: boolean
   readonly region?: string
   readonly primaryRegion?: string
   readonly env?: readonly string[]
@@ -25,14 +29,17 @@ export function registerDeploy(program: Command, io: Io): void {
     .description('Deploy the folder of a fly.toml as it is')
     .option('--ha [bool]', 'two machines for a new group with services (default: one)')
     .option('--detach', 'return without waiting for the machines')
-    .option('--wait-timeout <time>', 'how long each machine may take', '5m')
+    .option('--wait-timeout <time>', 'how long each machine may take (default: 5m)')
+    .option('--max-unavailable <n>', 'rolling: machines at a time, or a part such as 0.33')
+    .option('--release-command-timeout <time>', 'how long it may take, or none (default: 5m)')
+    .option('--skip-release-command', 'leave the release command of fly.toml out')
     .option(
       '-r, --region <code>',
       'region of the first machine (else primary_region, else nearest)',
     )
     .option('--primary-region <code>', 'same as --region')
     .option('-e, --env <NAME=VALUE>', 'variable, beside those of fly.toml', repeated)
-    .option('--strategy <name>', 'rolling (default) or immediate')
+    .option('--strategy <name>', 'rolling (default), bluegreen or immediate')
     .option('--flycast', 'a private address instead of public ones at the first deploy')
     .option('--no-public-ips', 'no addresses at the first deploy')
     .option('--smoke-checks [bool]', 'see whether machines without checks stay up', true)
@@ -45,7 +52,11 @@ export function registerDeploy(program: Command, io: Io): void {
         deploy(inFolder(session, folder), {
           ha: booleanFlag(flags.ha ?? false),
           detach: flags.detach ?? false,
-          waitTimeoutMs: waitTimeout(flags.waitTimeout),
+          waitTimeoutMs:
+            flags.waitTimeout === undefined ? undefined : waitTimeout(flags.waitTimeout),
+          maxUnavailable: maxUnavailable(flags.maxUnavailable),
+          releaseTimeoutMs: releaseTimeout(flags.releaseCommandTimeout),
+          skipReleaseCommand: flags.skipReleaseCommand ?? false,
           region: flags.region ?? flags.primaryRegion,
           env: keyValues(flags.env ?? [], '--env'),
           strategy: flags.strategy,
@@ -56,6 +67,20 @@ export function registerDeploy(program: Command, io: Io): void {
         }),
       ),
     )
+}
+
+function maxUnavailable(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const number = Number(text)
+  if (number > 0 && (number < 1 || Number.isInteger(number))) return number
+  throw usage(
+    `--max-unavailable "${text}" is no number of machines. Use 2, or a part such as 0.33.`,
+  )
+}
+
+function releaseTimeout(text: string | undefined): number | null | undefined {
+  if (text === undefined) return undefined
+  return text === 'none' ? null : waitTimeout(text, '--release-command-timeout')
 }
 
 /** `deploy examples/hello` is `deploy -c examples/hello/fly.toml`. */

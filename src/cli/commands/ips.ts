@@ -3,6 +3,8 @@ import { parseIp } from '../../base/ip.ts'
 import { ipPlanOf } from '../../model/fly-toml/ip-plan.ts'
 import type { Service } from '../../model/machine-config.ts'
 import { groupOf } from '../api-types.ts'
+import { printEgressAdvice } from '../egress-advice.ts'
+import { listEgress } from '../egress-api.ts'
 import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
 import {
@@ -22,6 +24,7 @@ import { orgOf } from '../orgs.ts'
 import { ago, table } from '../output.ts'
 import { type Prices, readPrices } from '../prices.ts'
 import { action, type Session } from '../session.ts'
+import { egressJson, egressRow, registerEgressIps } from './ips-egress.ts'
 
 const COLUMNS = ['Version', 'IP', 'Type', 'Region', 'Created At']
 const REGION_FLAG = ['-r, --region <code>', 'announce it in one region only'] as const
@@ -37,6 +40,7 @@ export function registerIps(program: Command, io: Io): void {
   registerReads(ips, io)
   registerAllocations(ips, io)
   registerReleases(ips, io)
+  registerEgressIps(ips, io)
 }
 
 function registerReads(ips: Command, io: Io): void {
@@ -123,13 +127,24 @@ const row = (ip: GqlIp, prices: Prices, nowMs: number) => [
 ]
 
 async function list(session: Session) {
-  const [found, prices] = await Promise.all([listIps(session), readPrices(session)])
-  if (session.wantsJson) return session.printJson(withShared(found).map(jsonOf))
-  const now = session.io.clock.now()
-  const rows = withShared(found).map((ip) => row(ip, prices, now))
-  session.print(table(COLUMNS, rows))
-  const line = dedicatedLine(session.app, found, prices)
-  if (line) session.print(line)
+  const [found, egress, prices] = await Promise.all([
+    listIps(session),
+    listEgress(session),
+    readPrices(session),
+  ])
+  const ofApp = egress.filter((row) => row.machine_id === null)
+  if (session.wantsJson) {
+    session.printJson([...withShared(found).map(jsonOf), ...ofApp.map(egressJson)])
+  } else {
+    const now = session.io.clock.now()
+    const rows = withShared(found).map((ip) => row(ip, prices, now))
+    session.print(table(COLUMNS, [...rows, ...ofApp.map((ip) => egressRow(ip, prices, now))]))
+    const line = dedicatedLine(session.app, found, prices)
+    if (line) session.print(line)
+    const own = egress.length - ofApp.length
+    if (own > 0) session.print(`Addresses of single machines besides: ${own} (fairway egress list)`)
+  }
+  await printEgressAdvice(session, { egress })
 }
 
 /** The shared address stands beside the list in the API and within it for a person. */

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { LogLine } from '../../model/wire.ts'
 import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
+import { lineText } from '../log-text.ts'
 import { action, type Session } from '../session.ts'
 
 interface LogFlags {
@@ -42,13 +43,6 @@ async function logs(session: Session, flags: LogFlags & { machine?: string | und
     // Following ends when the person says so; that is no error.
     if (!session.io.signal.aborted) throw error
   }
-}
-
-/** `time source[machine] region [level] message`, what a process printed without control codes. */
-export const lineText = (line: LogLine): string => {
-  const message = line.message.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '')
-  const who = `${line.source}[${line.machine}]`
-  return `${line.timestamp} ${who} ${line.region} [${line.level}] ${message}`
 }
 
 /** flyctl's keys. */

@@ -1,14 +1,18 @@
 import type { Command } from 'commander'
 import { MachineConfig } from '../../model/machine-config.ts'
 import { waitTimeout } from '../deploy.ts'
-import { usage } from '../errors.ts'
+import { printEgressAdvice } from '../egress-advice.ts'
+import { CommandEnd, usage } from '../errors.ts'
 import { resolveImage } from '../folder.ts'
 import type { Io } from '../io.ts'
+import { runJob } from '../job.ts'
+import { plainMessage } from '../log-text.ts'
 import { applyFlags, type MachineFlags, withMachineFlags } from '../machine-flags.ts'
 import {
   assertAlive,
   createMachine,
   getMachine,
+  type Launch,
   sessionOfMachine,
   underLease,
   updateMachine,
@@ -38,7 +42,7 @@ export function registerMachineChanges(machine: Command, io: Io): void {
       .description(`${what}; it runs a command in a folder (-- before the command)`)
       .option('-r, --region <code>', 'region (else the nearest)')
       .option('-n, --name <name>', 'name of the machine')
-      .option('-d, --detach', 'do not wait')
+      .option('-d, --detach', 'do not wait; with --rm, do not show what it logs')
       .option('--wait-timeout <time>', 'how long it may take to start', '5m')
       .action(
         action(io, (session, image: string, command: string[], flags: RunFlags) =>
@@ -71,12 +75,13 @@ async function run(session: Session, input: RunInput, flags: RunFlags): Promise<
   const image = await resolveImage(session, input.image)
   const cmd = input.command.length > 0 ? { cmd: [...input.command] } : {}
   const config = applyFlags(MachineConfig.parse({ image, init: cmd }), flags)
-  const machine = await createMachine(session, {
+  const launch = {
     config,
-    skipLaunch: input.skipLaunch,
     ...(flags.region && { region: flags.region }),
     ...(flags.name && { name: flags.name }),
-  })
+  }
+  if (flags.rm && !input.skipLaunch && !flags.detach) return runOnce(session, launch)
+  const machine = await createMachine(session, { ...launch, skipLaunch: input.skipLaunch })
   if (!input.skipLaunch && !flags.detach) {
     const timeoutMs = waitTimeout(flags.waitTimeout)
     const { id } = machine
@@ -87,11 +92,35 @@ async function run(session: Session, input: RunInput, flags: RunFlags): Promise<
     await session.during(`Waiting for machine ${id} to start`, started)
     await session.during(`Waiting for its checks`, waitForChecks(session, id, timeoutMs))
   }
-  if (session.wantsJson) return session.printJson(await getMachine(session, machine.id))
-  session.print(`Machine ID: ${machine.id}`)
-  session.print(`Instance ID: ${machine.instance_id}`)
-  session.print(`State: ${input.skipLaunch || flags.detach ? machine.state : 'started'}`)
-  session.print(`Private IP: ${machine.private_ip}`)
+  if (session.wantsJson) session.printJson(await getMachine(session, machine.id))
+  else {
+    session.print(`Machine ID: ${machine.id}`)
+    session.print(`Instance ID: ${machine.instance_id}`)
+    session.print(`State: ${input.skipLaunch || flags.detach ? machine.state : 'started'}`)
+    session.print(`Private IP: ${machine.private_ip}`)
+  }
+  await printEgressAdvice(session)
+}
+
+/** `--rm`: what it logs, then its exit code as that of the command line. */
+async function runOnce(session: Session, launch: Launch): Promise<void> {
+  const restart = { policy: 'no' as const, ...launch.config.restart }
+  const config = { ...launch.config, restart }
+  const end = await runJob(
+    session,
+    { ...launch, config },
+    {
+      timeoutMs: null,
+      onLine: (line) => {
+        const isResult = line.source === 'app' && !session.wantsJson
+        if (isResult) session.print(`${plainMessage(line)}\n`)
+        else session.note(plainMessage(line))
+      },
+    },
+  )
+  if (end.oomKilled) session.note('Error: out of memory; give it more with --vm-memory')
+  if (session.wantsJson) session.printJson(end.machine)
+  if (end.exitCode !== 0) throw new CommandEnd(end.exitCode)
 }
 
 async function update(session: Session, id: string, flags: UpdateFlags): Promise<void> {

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { quoteWord } from '../../model/fly-toml/shell-words.ts'
 import type { MachineEvent } from '../../model/resources.ts'
 import type { ApiMachine } from '../api-types.ts'
+import { egressLines, problemText } from '../egress-words.ts'
 import type { Io } from '../io.ts'
 import { getMachine, listMachines, sessionOfMachine } from '../machines.ts'
 import { plural, table, vertical } from '../output.ts'
@@ -117,8 +118,11 @@ async function status(session: Session, id: string, configOnly: boolean): Promis
       ['Updated', machine.updated_at],
       ['Entrypoint', words(config.init?.entrypoint)],
       ['Command', words(config.init?.exec ?? config.init?.cmd)],
+      ...egressLines(machine),
     ]),
   )
+  const problem = problemText(machine)
+  if (problem) session.print(`${problem}\n`)
   printChecks(session, machine)
   printEvents(session, machine.events ?? [])
 }

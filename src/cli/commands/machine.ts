@@ -1,11 +1,12 @@
 import type { Command } from 'commander'
-import { FairwayError } from '../../base/errors.ts'
 import { durationMs } from '../../model/machine-config.ts'
 import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
 import { getMachine, machinePath, sessionOfMachine, underLease, waitForState } from '../machines.ts'
 import { action, type Session } from '../session.ts'
 import { registerMachineChanges } from './machine-changes.ts'
+import { registerMachineEgress } from './machine-egress.ts'
+import { registerMachineExec } from './machine-exec.ts'
 import { registerMachineViews } from './machine-views.ts'
 
 export function registerMachine(program: Command, io: Io): void {
@@ -19,6 +20,8 @@ export function registerMachine(program: Command, io: Io): void {
   registerMachineChanges(machine, io)
   registerLifecycle(machine, io)
   registerEnds(machine, io)
+  registerMachineEgress(machine, io)
+  registerMachineExec(machine, io)
 }
 
 const WAIT_DEFAULT_MS = 60_000
@@ -88,16 +91,6 @@ function registerEnds(machine: Command, io: Io): void {
         eachMachine(session, ids, (s, id) => destroy(s, id, flags.force ?? false)),
       ),
     )
-  machine
-    .command('exec <id> [command...]')
-    .description('Run a command inside a machine (not there yet)')
-    .action(() => {
-      throw new FairwayError(
-        'not_yet',
-        'Commands cannot be run inside machines yet. `fairway logs -i ID` shows what they print, ' +
-          '`fairway machine status ID` their state.',
-      )
-    })
 }
 
 interface StopFlags {

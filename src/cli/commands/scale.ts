@@ -5,6 +5,7 @@ import { AppConfig } from '../../model/fly-toml/schema.ts'
 import type { MachineConfig } from '../../model/machine-config.ts'
 import { type ApiMachine, groupOf } from '../api-types.ts'
 import { waitTimeout } from '../deploy.ts'
+import { printEgressAdvice } from '../egress-advice.ts'
 import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
 import { deployedMachines } from '../machines.ts'
@@ -74,6 +75,7 @@ async function count(session: Session, counts: readonly string[], flags: CountFl
   session.print(
     `Scaled ${session.app}: ${what.replace('create', 'created').replace('destroy', 'destroyed')}`,
   )
+  await printEgressAdvice(session)
 }
 
 /** `3`, `web=2`, `worker=1` as counts by group. */

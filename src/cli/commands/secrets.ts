@@ -6,8 +6,9 @@ import { keyValues, parseSecretLines } from '../key-values.ts'
 import { deployedMachines } from '../machines.ts'
 import { ago, plural, table } from '../output.ts'
 import { beginRelease, currentRelease } from '../releases.ts'
-import { ofRelease, rollout, type Step } from '../rollout.ts'
+import { concluding, ofRelease, rollout } from '../rollout.ts'
 import { action, type Session } from '../session.ts'
+import type { RolloutOptions, Step } from '../steps.ts'
 
 interface ApiSecret {
   readonly name: string
@@ -130,13 +131,14 @@ async function deploySecrets(session: Session, flags: SetFlags, version: number 
   const steps = machines.map(
     (machine): Step => ({ kind: 'update', machine, config: ofRelease(machine.config, release) }),
   )
-  await rollout(session, release, steps, {
+  const options: RolloutOptions = {
     strategy: 'rolling',
     detach: flags.detach ?? false,
     waitTimeoutMs: waitTimeout(flags.waitTimeout),
     smokeChecks: true,
     ...(version !== undefined && { minSecretsVersion: version }),
-  })
+  }
+  await concluding(session, release, () => rollout(session, release, steps, options))
   session.print(`Secrets are deployed to ${plural(machines.length, 'machine')} of ${session.app}`)
 }
 

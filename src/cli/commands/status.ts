@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { type ApiMachine, groupOf } from '../api-types.ts'
+import { portsText, problemText } from '../egress-words.ts'
 import type { Io } from '../io.ts'
 import { listMachines } from '../machines.ts'
 import { plural, table, vertical } from '../output.ts'
@@ -51,6 +52,7 @@ async function status(session: Session): Promise<void> {
     session.print('Machines')
     session.print(machineTable(deployed))
   } else session.print('No machines. Deploy the app: fairway deploy\n')
+  printEgress(session, machines)
   const others = machines.length - deployed.length
   if (others > 0) {
     const verb = others === 1 ? 'was' : 'were'
@@ -72,6 +74,29 @@ const machineTable = (machines: readonly ApiMachine[]): string =>
       machine.updated_at,
     ]),
   )
+
+/** Only of machines with static addresses: the others' change and are nobody's to admit. */
+function printEgress(session: Session, machines: readonly ApiMachine[]): void {
+  const fixed = machines.filter(({ egress }) => egress?.v4 || egress?.v6)
+  if (fixed.length > 0) {
+    session.print('Egress')
+    session.print(
+      table(
+        ['ID', 'IPv4', 'IPv6', 'Ports'],
+        fixed.map(({ id, egress }) => [
+          id,
+          egress?.v4 ?? '-',
+          egress?.v6 ?? '-',
+          typeof egress?.slot === 'number' ? portsText(egress.slot, egress.count ?? 1) : '',
+        ]),
+      ),
+    )
+  }
+  for (const machine of machines) {
+    const problem = problemText(machine)
+    if (problem) session.print(`${problem}\n`)
+  }
+}
 
 function checksSummary(machine: ApiMachine): string {
   const counts = checksText(machine)

@@ -13,8 +13,11 @@ import type {
 import type { Op } from '../../store/store.ts'
 import { appNotFound, mayAct } from '../access.ts'
 import type { Actor } from '../context.ts'
+import { seatOf } from '../egress/law.ts'
+import { claimBlock } from '../egress/machines.ts'
+import { egressLane } from '../egress/records.ts'
 import type { SlotClaim } from '../fleet.ts'
-import { put, readOne } from '../transact.ts'
+import { put, type Read, readOne, transact } from '../transact.ts'
 import { machineV4, machineV6 } from './addresses.ts'
 import { parseMachineConfig } from './config.ts'
 import type { MachineControl } from './context.ts'
@@ -148,6 +151,7 @@ function draftMachine(control: MachineControl, given: DraftInput): Draft {
     action: null,
     cordoned: input.skip_service_registration ?? false,
     secretsVersion: given.secretsVersion,
+    egress: null,
     createdAt: now,
     updatedAt: now,
   }
@@ -159,6 +163,7 @@ function draftMachine(control: MachineControl, given: DraftInput): Draft {
     state: 'created',
     checks: [],
     events: [userEvent(nowMs, 'launch', 'created')],
+    egressProblem: null,
     updatedAt: now,
   }
   return { machine, status }
@@ -184,38 +189,60 @@ async function appWithRevision(
 async function commit(
   control: MachineControl,
   app: Versioned<App>,
-  { machine, status }: Draft,
+  draft: Draft,
   lease: MachineLease | undefined,
   claim: SlotClaim,
 ): Promise<MachineRecord | undefined> {
-  const endpoint = projectEndpoint(machine, status, endpointServices(machine.config.services))
-  const slotKey = keys.slot(claim.host.id, claim.slot)
-  const nameKey = keys.machineName(app.value.name, machine.name)
-  const owner = { app: app.value.name, machine: machine.id }
-  const then: Op[] = [
-    put(slotKey, owner),
-    put(nameKey, machine.id),
-    put(keys.machineId(machine.id), { app: machine.app, host: machine.host }),
-    put(keys.machine(machine.host, machine.id), machine),
-    put(keys.status(machine.id), status),
-    put(keys.endpoint(machine.app, machine.id), endpoint),
-    ...(lease ? [put(keys.lease(machine.id), lease)] : []),
-  ]
-  const when = [
-    { key: keys.app(app.value.name), modRevision: app.modRevision },
-    ...[slotKey, nameKey, keys.machineId(machine.id)].map((key) => ({ key, modRevision: 0 })),
-  ]
+  const { name } = app.value
   let outcome: 'taken' | 'free' = 'free'
   try {
-    const { succeeded } = await control.store.txn({ when, then })
-    if (succeeded || (await control.store.get(slotKey))) outcome = 'taken'
-    if (succeeded) return { machine, status, endpoint, lease }
+    // Those of one app take their blocks of its egress addresses one after the other.
+    const lane = (await control.store.get(keys.appEgress(name))) ? { lane: egressLane(name) } : {}
+    const plan = (read: Read) => planCreate(control, read, app, draft, lease, claim)
+    const { result } = await transact(control, plan, lane)
+    if (result !== 'again') outcome = 'taken'
+    return typeof result === 'string' ? undefined : result
   } finally {
     claim.settle(outcome)
   }
-  return undefined
 }
 
+/** `taken`: another one has the slot. `again`: the app, the name or the id is not as it was. */
+async function planCreate(
+  control: MachineControl,
+  read: Read,
+  app: Versioned<App>,
+  draft: Draft,
+  lease: MachineLease | undefined,
+  claim: SlotClaim,
+): Promise<{ ops: Op[]; result: MachineRecord | 'taken' | 'again' }> {
+  const { status } = draft
+  const { id, name } = draft.machine
+  const appKey = keys.app(app.value.name)
+  const slotKey = keys.slot(claim.host.id, claim.slot)
+  const nameKey = keys.machineName(app.value.name, name)
+  const [, slot, ...names] = await Promise.all(
+    [appKey, slotKey, nameKey, keys.machineId(id)].map((key) => read.get(key)),
+  )
+  if (slot !== undefined) return { ops: [], result: 'taken' }
+  const isSame = read.revisionOf(appKey) === app.modRevision
+  if (!isSame || names.some((taken) => taken !== undefined)) return { ops: [], result: 'again' }
+  const services = endpointServices(draft.machine.config.services)
+  const endpoint = projectEndpoint(draft.machine, status, services)
+  const block = await claimBlock(control, read, app.value, seatOf(endpoint))
+  const machine: Machine = { ...draft.machine, egress: block.egress }
+  const ops: Op[] = [
+    put(slotKey, { app: machine.app, machine: id }),
+    put(nameKey, id),
+    put(keys.machineId(id), { app: machine.app, host: machine.host }),
+    put(keys.machine(machine.host, id), machine),
+    put(keys.status(id), status),
+    put(keys.endpoint(machine.app, id), endpoint),
+    ...(lease ? [put(keys.lease(id), lease)] : []),
+    ...block.ops,
+  ]
+  return { ops, result: { machine, status, endpoint, lease } }
+}
 function checkMachineName(name: string): void {
   if (MACHINE_NAME.test(name)) return
   const message = `name: "${name}" is not usable; 1 to 63 letters, digits and any of _ . -`

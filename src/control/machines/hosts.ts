@@ -1,11 +1,10 @@
 import { isoTime } from '../../base/clock.ts'
 import { keys } from '../../model/keys.ts'
-import type { Host } from '../../model/resources.ts'
+import { HOST_INDEX_MAX, type Host } from '../../model/resources.ts'
 import { HOST_LEASE_MS } from '../../model/wire.ts'
 import type { Control } from '../context.ts'
 import { put, readAll, readOne, transact } from '../transact.ts'
 
-const HOSTS_MAX = 4_095
 /** WireGuard public keys: base64 of 32 bytes. */
 const MESH_KEY = /^[A-Za-z0-9+/]{43}=$/
 
@@ -52,7 +51,7 @@ export async function rememberMeshKey(
   if (!MESH_KEY.test(meshPublicKey)) return
   const known = await readOne<Host>(control.store, keys.host(host))
   if (!known || known.meshPublicKey === meshPublicKey) return
-  const hosts = await readAll<Host>(control.store, 'host/', HOSTS_MAX)
+  const hosts = await readAll<Host>(control.store, 'host/', HOST_INDEX_MAX)
   const owner = hosts.find(({ value }) => value.meshPublicKey === meshPublicKey)?.value.id
   if (owner !== undefined) {
     // Peers are told apart by their keys: two hosts with one would take each other's traffic.

@@ -1,7 +1,7 @@
 import { keys } from '../../model/keys.ts'
 import type { App, Endpoint, Machine, MachineStatus } from '../../model/resources.ts'
 import { appFor } from '../access.ts'
-import type { Actor } from '../context.ts'
+import type { Actor, Control } from '../context.ts'
 import { readAll, readOne } from '../transact.ts'
 import type { MachineControl } from './context.ts'
 import { belongs, type MachineLocation, type MachineTarget, machineNotFound } from './records.ts'
@@ -34,7 +34,7 @@ export async function getMachine(
 
 /** The app of a machine, for callers that know its id alone; undefined when the actor may not. */
 export async function findMachineApp(
-  control: MachineControl,
+  control: Control,
   actor: Actor,
   machine: string,
 ): Promise<App | undefined> {

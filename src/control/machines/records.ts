@@ -44,6 +44,12 @@ export interface MachineEdit {
   readonly ops?: readonly Op[]
 }
 
+/** `null`: nothing changes. What it reads is compared when the change is written. */
+export type Editor = (
+  record: MachineRecord,
+  read: Read,
+) => MachineEdit | null | Promise<MachineEdit | null>
+
 export const machineNotFound = (id: string): FairwayError =>
   notFound(
     `machine not found: "${id}" is no machine of this app; "fairway machine list" shows them`,
@@ -72,7 +78,7 @@ export async function changeMachine(
   actor: Actor,
   target: MachineTarget,
   options: { leased: boolean },
-  edit: (record: MachineRecord) => MachineEdit | null,
+  edit: Editor,
 ): Promise<MachineRecord> {
   return changeRecord(control, await appFor(control, actor, target.app), target, options, edit)
 }
@@ -83,12 +89,12 @@ export async function changeRecord(
   app: App,
   target: MachineTarget,
   options: { leased: boolean },
-  edit: (record: MachineRecord) => MachineEdit | null,
+  edit: Editor,
 ): Promise<MachineRecord> {
   const done = await transact(control, async (read) => {
     const record = await readRecord(control, read, app, target.machine)
     if (options.leased) refuseForeignLease(control, record.lease, target.nonce)
-    const made = edit(record)
+    const made = await edit(record, read)
     if (!made) return { ops: [], result: record }
     const next = editedRecord(control, record, made)
     const ops = [

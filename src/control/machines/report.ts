@@ -14,6 +14,7 @@ import {
 } from '../../model/resources.ts'
 import type { HostReport, MachineReport } from '../../model/wire.ts'
 import type { Op } from '../../store/store.ts'
+import { vacateOps } from '../egress/machines.ts'
 import { del, put, type Read, transact } from '../transact.ts'
 import { slotOfV4 } from './addresses.ts'
 import { CHECKS_MAX, SERVICES_MAX } from './config.ts'
@@ -31,12 +32,19 @@ export const REPORT_MACHINES_MAX = 4_096
 /** Reports that are applied at once. The store groups concurrent transactions. */
 const REPORT_CONCURRENCY = 16
 const CHECK_OUTPUT_LENGTH_MAX = 512
+const EGRESS_PROBLEM_LENGTH_MAX = 512
+/** What a host names in one report; the others come with later ones. */
+export const EGRESS_DRAINED_MAX = 4_096
 
 /** A host's report, checked: a host may lie about its own machines but must not harm others. */
 export const HostReportSchema = z.object({
   host: z.string(),
   meshPublicKey: z.string(),
   edgeRevision: z.number().int().min(0).nullable(),
+  egressRevision: z.number().int().min(0).nullable(),
+  egressDrained: z
+    .array(z.object({ pair: z.string().max(64), slot: z.number().int().min(0).max(63) }))
+    .max(EGRESS_DRAINED_MAX),
   machines: z
     .array(
       z.object({
@@ -61,6 +69,10 @@ export const HostReportSchema = z.object({
             }),
           )
           .max(SERVICES_MAX),
+        egressProblem: z
+          .string()
+          .transform((text) => text.slice(0, EGRESS_PROBLEM_LENGTH_MAX))
+          .nullable(),
         events: z.array(MachineEvent).transform((events) => events.slice(-EVENTS_MAX)),
         gone: z.boolean(),
       }),
@@ -142,7 +154,8 @@ async function reportOps(
   const seen = seenStatus(machine, status, report, now)
   // A host ends a machine with auto_destroy by itself; any other only when asked.
   const mayGo = machine.desired === 'destroyed' || machine.config.auto_destroy === true
-  if (tomb !== undefined && mayGo) return burial(machine, seen, tomb)
+  if (tomb !== undefined && mayGo)
+    return [...burial(machine, seen, tomb), ...(await vacateOps(control, read, machine))]
   const asked = dueForAutoDestroy(machine, seen)
     ? asking(control, machine, 'destroyed', { kill: true })
     : machine
@@ -179,8 +192,10 @@ function seenStatus(
     generation: report.generation,
     state: report.state,
     checks: [...report.checks],
+    egressProblem: report.egressProblem,
   }
-  const told = (s: MachineStatus) => JSON.stringify([s.instanceId, s.generation, s.state, s.checks])
+  const told = (s: MachineStatus) =>
+    JSON.stringify([s.instanceId, s.generation, s.state, s.checks, s.egressProblem])
   if (told(next) === told(merged)) return merged
   return { ...next, updatedAt: now }
 }

@@ -4,8 +4,9 @@ import { keys } from '../../model/keys.ts'
 import type { App, Host, Machine, MachineStatus, Org, Region } from '../../model/resources.ts'
 import type { MachineReport } from '../../model/wire.ts'
 import { openSqliteStore, type SqliteStore } from '../../store/sqlite/sqlite-store.ts'
+import type { ControlConfig } from '../config.ts'
 import type { Actor } from '../context.ts'
-import { EdgeAckTable } from '../edge-acks.ts'
+import { HostAckTable } from '../host-acks.ts'
 import { testActor, testConfig, testControl } from '../testing.ts'
 import { put } from '../transact.ts'
 import type { MachineControl } from './context.ts'
@@ -19,7 +20,7 @@ export const IMAGE = `registry.fairway.test/hello@sha256:${DIGEST}`
 export const CONFIG = { image: IMAGE, services: [] as unknown[] }
 
 export interface TestMachines {
-  readonly control: MachineControl & { readonly store: SqliteStore; readonly edges: EdgeAckTable }
+  readonly control: MachineControl & { readonly store: SqliteStore; readonly edges: HostAckTable }
   readonly actor: Actor
   /** Waits until the fleet in memory shows what the store has. */
   settled(): Promise<void>
@@ -67,13 +68,19 @@ const testOrg: Org = {
 
 export async function testMachines(
   live: readonly string[] = ['iad1', 'iad2', 'lhr1', 'nrt1'],
+  changes: Partial<ControlConfig> = {},
 ): Promise<TestMachines> {
   const store = await openSqliteStore(':memory:')
   await seed(store, testConfig().regions, live)
   const base = { store, clock: systemClock, log: pino({ level: 'silent' }), random: Math.random }
   const state = await startFleetState(base)
-  const edges = new EdgeAckTable(() => state.fleet.liveHosts(), systemClock)
-  const control = { ...testControl({ ...base, edges }), ...state, ...base, edges }
+  const edges = new HostAckTable(() => state.fleet.liveRecords(), systemClock)
+  const control = {
+    ...testControl({ ...base, edges, config: testConfig(changes) }),
+    ...state,
+    ...base,
+    edges,
+  }
   const tombs = new TombLeases()
   return {
     control,
@@ -108,6 +115,7 @@ export const done = (machine: Machine): MachineReport => ({
   state: machine.desired as MachineStatus['state'],
   checks: [],
   services: (machine.config.services ?? []).map(() => ({ healthy: true, load: 0 })),
+  egressProblem: null,
   events: [],
   gone: machine.desired === 'destroyed',
 })

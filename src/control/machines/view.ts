@@ -1,4 +1,5 @@
 import type { Machine, MachineLease, MachineStatus } from '../../model/resources.ts'
+import { portsOf } from '../egress/blocks.ts'
 import type { Fleet } from '../fleet.ts'
 import { parseImage } from './image.ts'
 import { shownState } from './state.ts'
@@ -28,8 +29,39 @@ export interface MachineObject {
   readonly host_status: 'ok' | 'unreachable'
   readonly cordoned: boolean
   readonly host: { readonly id: string }
+  /** Its static egress, and what is wrong with its egress; null: the default one of its host. */
+  readonly egress: MachineEgressObject | null
   readonly nonce?: string
 }
+
+export interface MachineEgressObject {
+  /** The pair's. */
+  readonly id: string | null
+  readonly v4: string | null
+  readonly v6: string | null
+  readonly slot: number | null
+  readonly count: number | null
+  /** Source ports, both ends included. */
+  readonly ports: { readonly from: number; readonly to: number } | null
+  /** Why nothing of it leaves the host; null when all is well. */
+  readonly problem: string | null
+}
+
+const egressObject = (
+  { egress }: Machine,
+  { egressProblem }: MachineStatus,
+): MachineEgressObject | null =>
+  egress || egressProblem
+    ? {
+        id: egress?.pair ?? null,
+        v4: egress?.v4 ?? null,
+        v6: egress?.v6 ?? null,
+        slot: egress?.slot ?? null,
+        count: egress?.count ?? null,
+        ports: egress ? portsOf(egress) : null,
+        problem: egressProblem ?? null,
+      }
+    : null
 
 /** `lease` only where the caller has just taken it: its nonce is what lets one change the machine. */
 export function machineObject(
@@ -57,6 +89,7 @@ export function machineObject(
     host_status: fleet.isLive(machine.host) ? 'ok' : 'unreachable',
     cordoned: machine.cordoned,
     host: { id: machine.host },
+    egress: egressObject(machine, status),
     ...(lease ? { nonce: lease.nonce } : {}),
   }
 }

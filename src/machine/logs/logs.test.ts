@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
-import { systemClock } from '../../base/clock.ts'
+import { type Clock, systemClock } from '../../base/clock.ts'
 import type { LogLine } from '../../model/wire.ts'
 import { BoundedLog } from './bounded-log.ts'
 import { byTime, ContainerLogDecoder, LOG_LINE_BYTES_MAX, splitLines } from './codec.ts'
@@ -148,12 +148,18 @@ test('splitLines keeps the rest', () => {
   assert.deepEqual([lines.map(String), String(rest)], [['abc', 'd'], 'e'])
 })
 
+/** Waits that are there to end something take longer on a machine that pauses. */
+const PATIENT: Clock = {
+  now: () => systemClock.now(),
+  sleep: (ms, signal) => systemClock.sleep(ms < 1_000 ? ms : 10 * ms, signal),
+}
+
 function store(name: string, machines: string[]): LogStore {
   const stateDir = join(root, name)
   const folder = (id: string) => join(stateDir, 'machines', id)
   for (const id of machines) mkdirSync(join(folder(id), 'log'), { recursive: true })
   return new LogStore({
-    ...{ stateDir, host: 'iad1', region: 'iad', clock: systemClock, folder },
+    ...{ stateDir, host: 'iad1', region: 'iad', clock: PATIENT, folder },
     machinesOf: (app) => (app === 'web' ? machines : []),
   })
 }
@@ -209,4 +215,27 @@ test('following yields what comes, from machines that come later as well', async
   })()
   await reading
   assert.deepEqual(seen, ['first', 'edge', 'newcomer'])
+})
+
+test('a machine’s folder goes when its followers have read all of it, and their log ends', async () => {
+  const machines = ['a1']
+  const logs = store('end', machines)
+  const { signal } = new AbortController()
+  const seen: string[] = []
+  const reading = (async () => {
+    for await (const { message } of logs.read(call({ machine: 'a1', follow: true }), signal))
+      seen.push(message)
+  })()
+  await systemClock.sleep(20) // It rests between two looks now.
+  const rest = 'x'.repeat(400)
+  const last = Array.from({ length: 2_000 }, (_, i) => line(i, `line ${i} ${rest}`)).join('')
+  assert.ok(last.length > 2 * READ_BYTES_MAX)
+  await writeFile(appLog('end', 'a1'), last)
+  logs.machine({ app: 'web', machine: 'a1', level: 'info', message: 'Machine destroyed' })
+  await logs.forget('a1')
+  rmSync(join(root, 'end', 'machines', 'a1'), { recursive: true })
+  machines.pop()
+  await reading
+  assert.equal(seen.length, 2_001)
+  assert.ok(seen.includes(`line 1999 ${rest}`) && seen.includes('Machine destroyed'))
 })

@@ -5,6 +5,7 @@ import { FairwayError } from '../../base/errors.ts'
 import type { AgentCall, LogLine } from '../../model/wire.ts'
 import { BoundedLog } from './bounded-log.ts'
 import { byTime, ContainerLogDecoder, LOG_LINE_BYTES_MAX, splitLines } from './codec.ts'
+import { Follower } from './follower.ts'
 import { appLogPath } from './rotate.ts'
 import { type LogPosition, readMore, readTail } from './tail.ts'
 
@@ -12,6 +13,8 @@ import { type LogPosition, readMore, readTail } from './tail.ts'
 const PROXY_LOG_BYTES_MAX = 4 * 1024 * 1024
 const EVENT_LOG_BYTES_MAX = 256 * 1024
 const FOLLOW_POLL_MS = 150
+/** How long a reader that is slow may hold up the end of a machine's folder. */
+const FORGET_MS_MAX = 5_000
 /** Readers at one time; each costs a look at every file of its app, seven times a second. */
 export const FOLLOWERS_MAX = 64
 export const TAIL_LINES_MAX = 10_000
@@ -34,7 +37,7 @@ export interface LogStoreOptions {
 export class LogStore {
   readonly #options: LogStoreOptions
   readonly #open = new Map<string, BoundedLog>()
-  #followers = 0
+  readonly #followers = new Set<Follower>()
 
   constructor(options: LogStoreOptions) {
     this.#options = options
@@ -54,35 +57,57 @@ export class LogStore {
     this.#append(this.#eventPath(line.machine), EVENT_LOG_BYTES_MAX, whole)
   }
 
-  /** The machine's folder goes: so do the writers into it. */
+  /** The machine's folder goes: those who follow its log read the last of it first. */
   async forget(machine: string): Promise<void> {
     const path = this.#eventPath(machine)
     await this.#open.get(path)?.flush()
     this.#open.delete(path)
+    const late = new AbortController()
+    const reads = [...this.#followers].map((follower) => follower.round())
+    const wait = this.#options.clock.sleep(FORGET_MS_MAX, late.signal).catch(() => {})
+    if (reads.length > 0) await Promise.race([Promise.all(reads), wait])
+    late.abort()
   }
 
   /**
-   * The last `tail` lines in order of time; then, with `follow`, new ones until `signal` fires.
-   * Throws `too_many_followers`.
+   * The last `tail` lines in order of time; then, with `follow`, new ones until `signal` fires. The
+   * log of one machine ends when the machine is gone. Throws `too_many_followers`.
    */
   async *read(call: LogsCall, signal: AbortSignal): AsyncGenerator<LogLine> {
-    if (this.#followers >= FOLLOWERS_MAX)
+    if (this.#followers.size >= FOLLOWERS_MAX)
       throw new FairwayError('too_many_followers', `${FOLLOWERS_MAX} logs are being read already`, {
         status: 429,
       })
-    this.#followers += 1
+    const follower = new Follower(this.#options.clock)
+    this.#followers.add(follower)
     try {
       const tail = Math.min(Math.max(0, call.tail), TAIL_LINES_MAX)
       await Promise.all([...this.#open.values()].map((log) => log.flush()))
       const sources = new Map<string, Source>()
       yield* await this.#lastLines(call, sources, tail)
+      let wasHere = this.#isHere(call)
       while (call.follow && !signal.aborted) {
-        yield* await this.#newLines(call, sources)
-        await this.#options.clock.sleep(FOLLOW_POLL_MS, signal).catch(() => {})
+        const isHere = this.#isHere(call)
+        if (wasHere && !isHere) return
+        wasHere = isHere
+        const begun = follower.begin()
+        for (let more = true; more; ) {
+          const lines = await this.#newLines(call, sources)
+          yield* lines
+          more = lines.length > 0 && !signal.aborted
+        }
+        begun()
+        await follower.rest(FOLLOW_POLL_MS, signal)
       }
     } finally {
-      this.#followers -= 1
+      this.#followers.delete(follower)
+      follower.close()
     }
+  }
+
+  /** Whether the one machine that is asked for is on this host. */
+  #isHere({ app, machine }: LogsCall): boolean {
+    return machine !== undefined && this.#options.machinesOf(app).includes(machine)
   }
 
   /** Removes edge logs of apps that were quiet for a week. */

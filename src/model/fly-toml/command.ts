@@ -42,7 +42,8 @@ export function initOf(config: AppConfig, group: string): Init {
   throw noCommand(group)
 }
 
-function wordsOf(line: string, field: string): readonly string[] {
+/** The words of a command line; throws `bad_command`, which names the field. */
+export function wordsOf(line: string, field: string): readonly string[] {
   const split = shellWords(line)
   if (split.ok && split.words.length > 0) return split.words
   const what = split.ok

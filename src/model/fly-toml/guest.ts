@@ -42,7 +42,7 @@ export function guestOf(config: AppConfig, group: string): GuestSize {
   return vm ? guestOfVm(vm) : DEFAULT_GUEST
 }
 
-function guestOfVm(vm: Vm): GuestSize {
+export function guestOfVm(vm: Vm): GuestSize {
   const base = (vm.size === undefined ? undefined : namedSize(vm.size)) ?? DEFAULT_GUEST
   const cpuKind = vm.cpu_kind ?? base.cpu_kind
   const cpus = vm.cpus ?? base.cpus

@@ -118,13 +118,20 @@ function renameSections(source: Table): Table {
   return result
 }
 
+/** A bare number is one of seconds. */
+function seconds(value: unknown): unknown {
+  const count = number(value)
+  return typeof count === 'number' ? `${count}s` : value
+}
+
 export function normalise(source: Table): Table {
   return withKeys(renameSections(source), {
-    kill_timeout: (value) => {
-      const seconds = number(value)
-      return typeof seconds === 'number' ? `${seconds}s` : value
-    },
+    kill_timeout: seconds,
     env,
+    deploy: (value) =>
+      isTable(value)
+        ? withKeys(value, { release_command_timeout: seconds, wait_timeout: seconds })
+        : value,
     http_service: (value) => (isTable(value) ? service(value) : value),
     services: (value) => each(list(value), service),
     checks: (value) =>

@@ -133,7 +133,15 @@ export const AppConfig = z.looseObject({
   image: z.string().optional(),
   build: z.looseObject({}).optional(),
   deploy: z
-    .looseObject({ strategy: z.string().optional(), release_command: z.string().optional() })
+    .looseObject({
+      strategy: z.string().optional(),
+      release_command: z.string().optional(),
+      release_command_timeout: duration.optional(),
+      release_command_vm: Vm.optional(),
+      /** Below 1 a part of the machines, else a number of them. */
+      max_unavailable: z.number().optional(),
+      wait_timeout: duration.optional(),
+    })
     .optional(),
   env: z.record(z.string(), z.string()).optional(),
   processes: z.record(z.string(), z.string()).optional(),

@@ -359,8 +359,45 @@ test('unsupported sections are named, an empty [build] is not', () => {
   const paths = (text: string) => unsupported(parsed(text)).map((p) => p.path)
   assert.deepEqual(paths('[build]'), [])
   assert.deepEqual(
-    paths('image="x"\n[build]\nimage="y"\n[deploy]\nrelease_command="z"\n[[mounts]]\nsource="d"'),
-    ['build', 'image', 'deploy.release_command', 'mounts'],
+    paths('image="x"\n[build]\nimage="y"\n[deploy]\nstrategy="canary"\n[[mounts]]\nsource="d"'),
+    ['build', 'image', 'deploy.strategy', 'mounts'],
   )
   assert.match(unsupported(parsed('[build]\nimage="nginx"'))[0]!.fix, /folder of fly.toml/)
+})
+
+test('[deploy]: times, numbers, sizes and the release command', () => {
+  const bad = `
+[deploy]
+release_command = "echo 'open"
+release_command_timeout = "soon"
+wait_timeout = "0"
+max_unavailable = 1.5
+release_command_vm = { size = "huge" }
+`
+  assert.deepEqual(
+    found(bad).map((p) => p.path),
+    [
+      'deploy.release_command',
+      'deploy.release_command_timeout',
+      'deploy.wait_timeout',
+      'deploy.release_command_vm.size',
+      'deploy.max_unavailable',
+    ],
+  )
+  const good = `
+[deploy]
+release_command = "npm run migrate"
+release_command_timeout = 600
+wait_timeout = "10m"
+max_unavailable = 0.5
+`
+  assert.deepEqual(found(good), [])
+})
+
+test('bluegreen needs a check and cannot have volumes (S39)', () => {
+  const blue = '[deploy]\nstrategy = "bluegreen"\n'
+  assert.match(found(blue)[0]!.message, /at least one check/)
+  const checked = `${blue}[http_service]\ninternal_port = 80\n[[http_service.checks]]\npath = "/"\n`
+  assert.deepEqual(found(checked), [])
+  assert.match(found(`${checked}[[mounts]]\nsource = "d"\n`)[0]!.message, /does not work with/)
 })

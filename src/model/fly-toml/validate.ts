@@ -1,13 +1,14 @@
 import { constants } from 'node:os'
 import { DURATION } from './duration.ts'
-import { memoryMb, namedSize } from './guest.ts'
 import { locate } from './locate.ts'
 import { type Path, type Problem, pathText, shown } from './problem.ts'
 import { checkGroups, type Report } from './report.ts'
 import type { AppConfig } from './schema.ts'
-import { shellWords } from './shell-words.ts'
 import { checkChecks } from './validate-checks.ts'
+import { checkCommand } from './validate-command.ts'
+import { checkDeploy } from './validate-deploy.ts'
 import { checkServices } from './validate-services.ts'
+import { checkVm } from './validate-vm.ts'
 
 /**
  * What is wrong with the values of a fly.toml: what flyctl checks itself and what it leaves to the
@@ -53,10 +54,8 @@ export function unsupported(config: AppConfig): Problem[] {
     const fix = 'Remove it: the folder of fly.toml is deployed as it is.'
     add('image', `${shown(config.image)}: images of a registry cannot be run yet`, fix)
   }
-  if (config.deploy?.release_command) {
-    const fix = 'Remove it and run the command by hand, or at the start of the process.'
-    add('deploy.release_command', 'release commands are not run yet', fix)
-  }
+  if (config.deploy?.strategy === 'canary')
+    add('deploy.strategy', 'canary deploys are not there yet', 'Use "rolling" or "bluegreen".')
   if (config.mounts && config.mounts.length > 0) {
     add('mounts', 'volumes are not there yet', 'Remove [mounts]; /tmp is writable but not kept.')
   }
@@ -108,34 +107,6 @@ function checkProcesses(config: AppConfig, { error }: Report): void {
   if (config.console_command) checkCommand(['console_command'], config.console_command, error)
 }
 
-function checkCommand(path: Path, command: string, error: Report['error']): void {
-  const split = shellWords(command)
-  if (!split.ok) {
-    const what = split.error === 'open-quote' ? 'a quote is not closed' : 'ends in a backslash'
-    error(path, `${shown(command)}: ${what}`, 'Correct the quoting; it follows the shell.')
-  } else if (split.words.length === 0) {
-    error(path, 'is empty', 'Give the command that the group runs, such as "node server.js".')
-  }
-}
-
-function checkVm(config: AppConfig, report: Report): void {
-  for (const [i, vm] of (config.vm ?? []).entries()) {
-    const path = ['vm', i]
-    checkGroups(config, [...path, 'processes'], vm.processes, report)
-    if (vm.size !== undefined && !namedSize(vm.size)) {
-      const fix = 'Use shared-cpu-1x, -2x, -4x, -6x, -8x or performance-1x ... -128x.'
-      report.error([...path, 'size'], `${shown(vm.size)} is not a size`, fix)
-    }
-    if (vm.memory !== undefined && !(memoryMb(vm.memory) ?? 0)) {
-      const fix = 'Use megabytes or a unit, such as "512mb" or "1gb".'
-      report.error([...path, 'memory'], `${shown(vm.memory)} is no amount of memory`, fix)
-    }
-    if (vm.cpus !== undefined && (vm.cpus < 1 || vm.cpus > 128)) {
-      report.error([...path, 'cpus'], `${vm.cpus} is out of range`, 'Use 1 to 128.')
-    }
-  }
-}
-
 const RESTART_POLICIES = ['always', 'on-failure', 'never', 'no']
 
 function checkRestart(config: AppConfig, report: Report): void {
@@ -148,20 +119,6 @@ function checkRestart(config: AppConfig, report: Report): void {
     if (restart.retries !== undefined && restart.retries < 0) {
       report.error(['restart', i, 'retries'], `${restart.retries} is negative`, 'Use 0 or more.')
     }
-  }
-}
-
-const STRATEGIES = ['canary', 'rolling', 'immediate', 'bluegreen']
-
-function checkDeploy(config: AppConfig, { error }: Report): void {
-  const strategy = config.deploy?.strategy
-  if (strategy === undefined) return
-  if (!STRATEGIES.includes(strategy)) {
-    const fix = `Use one of ${STRATEGIES.join(', ')}.`
-    error(['deploy', 'strategy'], `${shown(strategy)} is not a strategy`, fix)
-  } else if (strategy === 'canary' && config.mounts?.length) {
-    const fix = 'Use "rolling", or remove [mounts].'
-    error(['deploy', 'strategy'], 'canary does not work with [mounts]', fix)
   }
 }
 

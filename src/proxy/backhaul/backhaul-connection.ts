@@ -1,9 +1,10 @@
+import type { HeadFault } from '../../base/http1/head-buffer.ts'
+import type { ResponseHead } from '../../base/http1/response-head.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import type { Lease } from '../balance/balancer.ts'
 import { HttpConnection } from '../http1/connection.ts'
 import { policyOf } from '../http1/policy.ts'
-import type { HeadFault, RequestHead } from '../http1/request-head.ts'
-import type { ResponseHead } from '../http1/response-head.ts'
+import type { RequestHead } from '../http1/request-head.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
 import {
   ACCEPT_LINE,

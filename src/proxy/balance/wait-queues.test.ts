@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { describe, mock, test } from 'node:test'
+import { afterEach, beforeEach, describe, mock, test } from 'node:test'
 import { Counters } from '../counters.ts'
 import * as limits from '../limits.ts'
 import type { Probe } from './balancer.ts'
@@ -52,10 +52,12 @@ class Place {
 
 const soon = () => new Promise((resolve) => setImmediate(resolve))
 
+// Their own tries by time would come in between.
+beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }))
+afterEach(() => mock.timers.reset())
+
 describe('those who wait', () => {
-  test('are served in their order, as slots become free', async (t) => {
-    mock.timers.enable({ apis: ['setTimeout'] }) // Their own tries by time would come in between.
-    t.after(() => mock.timers.reset())
+  test('are served in their order, as slots become free', async () => {
     const place = new Place()
     const [, b] = place.join('a', 'b', 'c')
     assert.ok(place.queues.has('app', 80))
@@ -144,9 +146,7 @@ describe('those who wait', () => {
     assert.equal(place.counters.queued, limits.QUEUED_MAX)
   })
 
-  test('try again by time, the last of them with a probe, and give up after so long', (t) => {
-    mock.timers.enable({ apis: ['setTimeout'] })
-    t.after(() => mock.timers.reset())
+  test('try again by time, the last of them with a probe, and give up after so long', () => {
     const place = new Place()
     const tried: string[] = []
     for (const name of ['a', 'b'])
@@ -189,9 +189,7 @@ describe('two workers', () => {
     assert.deepEqual(other.events, ['theirs'])
   })
 
-  test('when both have some who wait, each gets its share', async (t) => {
-    mock.timers.enable({ apis: ['setTimeout'] })
-    t.after(() => mock.timers.reset())
+  test('when both have some who wait, each gets its share', async () => {
     for (const [value, mine, theirs] of [
       [0.3, [], ['b']],
       [0.9, ['a'], ['b']],

@@ -1,14 +1,19 @@
 import type { Socket } from 'node:net'
+import type { Timed } from '../../base/deadlines.ts'
+import { BodyTracker } from '../../base/http1/body.ts'
+import {
+  BAD_LINE,
+  HEAD_TOO_LARGE,
+  HeadBuffer,
+  type HeadFault,
+} from '../../base/http1/head-buffer.ts'
+import type { ResponseHead } from '../../base/http1/response-head.ts'
+import { latin1, writeLatin1 } from '../../base/latin1.ts'
 import type { Lease } from '../balance/balancer.ts'
 import type { ProxyContext } from '../context.ts'
-import type { Timed } from '../deadlines.ts'
-import { latin1, writeLatin1 } from '../latin1.ts'
 import * as limits from '../limits.ts'
-import { BodyTracker } from './body.ts'
 import { Exchange, type ExchangeClient } from './exchange.ts'
-import { HeadBuffer } from './head-buffer.ts'
-import { BAD_LINE, HEAD_TOO_LARGE, type HeadFault, type RequestHead } from './request-head.ts'
-import type { ResponseHead } from './response-head.ts'
+import type { RequestHead } from './request-head.ts'
 
 const STATE = { head: 0, body: 1, wait: 2, tunnel: 3, linger: 4, closed: 5 } as const
 

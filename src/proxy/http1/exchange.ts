@@ -1,3 +1,4 @@
+import type { ResponseHead, ResponseMode } from '../../base/http1/response-head.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { codeOfRefusal, DRAINING } from '../backhaul/preface.ts'
 import {
@@ -13,7 +14,6 @@ import { NO_ANSWER, textOf } from '../errors/codes.ts'
 import { Attempts } from '../upstream/attempts.ts'
 import type { UpstreamConnection } from '../upstream/connection.ts'
 import type { UpstreamFailure, UpstreamUser } from '../upstream/exchange.ts'
-import type { ResponseHead, ResponseMode } from './response-head.ts'
 import { RetainedBody } from './retained-body.ts'
 
 /** The client's side of a request: what an exchange tells it. */

@@ -1,6 +1,6 @@
+import { CHAR_CLASS, FIELD, TOKEN } from '../../base/http1/chars.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { REQUEST_IDLE_MS } from '../limits.ts'
-import { CHAR_CLASS, FIELD, TOKEN } from './chars.ts'
 
 /** What http_options of a port ask for, read once per route (S22, S24, S25). */
 export interface HttpPolicy {

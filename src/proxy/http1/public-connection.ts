@@ -1,18 +1,20 @@
 import type { Socket } from 'node:net'
+import { ChunkedScanner } from '../../base/http1/chunked.ts'
+import { withoutFields } from '../../base/http1/fields.ts'
+import type { HeadFault } from '../../base/http1/head-buffer.ts'
+import type { ResponseHead } from '../../base/http1/response-head.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
 import type { Lease } from '../balance/balancer.ts'
 import type { ProxyContext } from '../context.ts'
+import { echoResponse } from '../echo.ts'
 import { ownResponse } from '../errors/pages.ts'
 import { RETRY_AFTER_SECONDS } from '../limits.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
-import { ChunkedScanner } from './chunked.ts'
 import { HttpConnection } from './connection.ts'
-import { withoutFields } from './fields.ts'
 import { type HttpPolicy, policyOf } from './policy.ts'
-import type { HeadFault, RequestHead } from './request-head.ts'
+import type { RequestHead } from './request-head.ts'
 import type { RequestIds } from './request-id.ts'
-import type { ResponseHead } from './response-head.ts'
 
 /** What Fly's proxy calls itself there (H8); apps recognise a proxied request by it. */
 const VIA_NAME = 'fly.io'
@@ -29,7 +31,7 @@ export interface PublicOrigin {
 
 /** Finds the route of a request on one connection. */
 export interface Resolver {
-  resolve(host: string): PortRoute | 'no-app' | 'no-port'
+  resolve(host: string): PortRoute | 'no-app' | 'no-port' | 'echo'
 }
 
 /** A connection from the public to an `http` handler. */
@@ -88,7 +90,8 @@ export class PublicConnection extends HttpConnection {
     if (head.close) this.closing = true
     const route = this.#resolver.resolve(head.host)
     if (typeof route === 'string') {
-      this.#onUnknown(route, head.host)
+      if (route === 'echo') this.#echo(head)
+      else this.#onUnknown(route, head.host)
       return
     }
     if (route.forceHttps && !this.#origin.https) {
@@ -211,6 +214,18 @@ export class PublicConnection extends HttpConnection {
       return
     }
     this.#answer(404, host === '' ? 'the Host header is missing' : `no app answers to ${host}`)
+  }
+
+  #echo(head: RequestHead): void {
+    if (!this.body.done || this.ctx.draining) this.closing = true
+    const { region, host } = this.ctx
+    const { status, text } = echoResponse({
+      ...{ method: head.method, target: head.target, fields: head.forward, region, host },
+      ...this.#origin,
+      ...{ requestId: this.#requestId, close: this.closing },
+    })
+    this.ctx.counters.requests[(status / 100) | 0]!++
+    this.answer(text)
   }
 
   /** S10. */

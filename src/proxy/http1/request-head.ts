@@ -1,5 +1,4 @@
-import * as limits from '../limits.ts'
-import { CHAR_CLASS, SP, TARGET, TOKEN } from './chars.ts'
+import { CHAR_CLASS, SP, TARGET, TOKEN } from '../../base/http1/chars.ts'
 import {
   contentLength,
   equalsToken,
@@ -8,19 +7,14 @@ import {
   newFieldSpan,
   scanField,
   withoutFields,
-} from './fields.ts'
-
-/** Why a head is refused: the status that the client gets, and the reason in words. */
-export interface HeadFault {
-  readonly status: 400 | 405 | 414 | 431 | 505
-  readonly reason: string
-  readonly limit?: limits.LimitName
-}
+} from '../../base/http1/fields.ts'
+import { BAD_LINE, type HeadFault } from '../../base/http1/head-buffer.ts'
+import * as limits from '../limits.ts'
 
 const fault = (reason: string): HeadFault => ({ status: 400, reason })
 
 const FAULTS = {
-  line: fault('the request line is not "METHOD target HTTP/1.1"'),
+  line: BAD_LINE,
   method: fault('the method is not a token'),
   target: fault('the request target has a character that must be percent-encoded'),
   targetForm: fault('the request target is neither a path, nor http://..., nor * for OPTIONS'),
@@ -39,11 +33,7 @@ const FAULTS = {
   expectTwice: fault('more than one Expect or Upgrade header'),
   targetBytes: { status: 414, reason: 'the request target is too long', limit: 'target_bytes' },
   headerCount: { status: 431, reason: 'too many header lines', limit: 'header_count' },
-  headBytes: { status: 431, reason: 'the request head is too large', limit: 'head_bytes' },
 } as const satisfies Record<string, HeadFault>
-
-export const HEAD_TOO_LARGE: HeadFault = FAULTS.headBytes
-export const BAD_LINE: HeadFault = FAULTS.line
 
 const ID = {
   host: 1,

@@ -1,8 +1,9 @@
 import type { PortRoute } from '../../view/edge-view.ts'
 import type { ProxyContext } from '../context.ts'
+import { ECHO_NAME } from '../echo.ts'
 import type { Resolver } from '../http1/public-connection.ts'
 
-type Resolution = PortRoute | 'no-app' | 'no-port'
+type Resolution = ReturnType<Resolver['resolve']>
 
 const isHttp = (route: PortRoute | undefined): route is PortRoute =>
   route?.handlers.includes('http') === true && !route.handlers.includes('tls')
@@ -60,6 +61,7 @@ export class SharedResolver implements Resolver {
     const { view, appsDomains } = this.#ctx
     if (view.address(this.#address)?.kind !== 'shared') return 'no-port'
     const name = appName(host, appsDomains)
+    if (name === ECHO_NAME) return 'echo'
     const app = name === undefined ? undefined : view.app(name)
     if (app?.sharedV4 !== this.#address) return 'no-app'
     const route = app.port('tcp', this.#port)

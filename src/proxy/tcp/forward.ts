@@ -1,4 +1,6 @@
 import net from 'node:net'
+import type { Timed } from '../../base/deadlines.ts'
+import { latin1 } from '../../base/latin1.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import {
   codeOfRefusal,
@@ -10,10 +12,8 @@ import {
 import { isRefusal, type Lease, type Probe, type RefusalReason } from '../balance/balancer.ts'
 import type { Turn, Waiter } from '../balance/wait-queues.ts'
 import type { OpenConnection, ProxyContext } from '../context.ts'
-import type { Timed } from '../deadlines.ts'
 import { textOf } from '../errors/codes.ts'
 import type { PublicOrigin } from '../http1/public-connection.ts'
-import { latin1 } from '../latin1.ts'
 import * as limits from '../limits.ts'
 import { Attempts } from '../upstream/attempts.ts'
 import { proxyHeader } from './proxy-header.ts'

@@ -1,13 +1,13 @@
 import net from 'node:net'
+import type { Timed } from '../../base/deadlines.ts'
+import { BodyTracker } from '../../base/http1/body.ts'
+import { isBodiless } from '../../base/http1/response-head.ts'
+import { latin1 } from '../../base/latin1.ts'
+import type { StreamBuffer } from '../../base/stream-buffers.ts'
 import { DRAINING, reasonOfRefusal, refusalCode } from '../backhaul/preface.ts'
 import type { ProxyContext } from '../context.ts'
-import type { Timed } from '../deadlines.ts'
-import { BodyTracker } from '../http1/body.ts'
-import { isBodiless } from '../http1/response-head.ts'
-import { latin1 } from '../latin1.ts'
 import * as limits from '../limits.ts'
 import type { UpstreamFailure, UpstreamUser } from './exchange.ts'
-import type { StreamBuffer } from './stream-buffers.ts'
 
 export interface UpstreamTarget {
   readonly address: string

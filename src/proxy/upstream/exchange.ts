@@ -1,4 +1,4 @@
-import type { ResponseHead, ResponseMode } from '../http1/response-head.ts'
+import type { ResponseHead, ResponseMode } from '../../base/http1/response-head.ts'
 
 /** Why an attempt at an upstream failed, before a response began. */
 export interface UpstreamFailure {

@@ -1,0 +1,99 @@
+import { readFileSync, renameSync, rmSync } from 'node:fs'
+import http from 'node:http'
+import { keepCompiled } from '../base/compiled.ts'
+import { messageOf } from '../base/errors.ts'
+import { createLogger } from '../base/log.ts'
+import { RotatingLog } from '../base/rotating-log.ts'
+import { renderMetrics } from '../outbound/metrics.ts'
+import { ServedProxies } from '../outbound/served.ts'
+import { followFeedSocket } from './feed-socket-client.ts'
+import { OutboundConfig } from './outbound-config.ts'
+import { OutboundWorkers } from './outbound-workers.ts'
+import { openReplica } from './replica.ts'
+
+/**
+ * The outbound proxy's process, in a network namespace of its own. Its workers carry the traffic; this
+ * thread follows the agent, writes the request log, and tells the holder that all of them are alive.
+ */
+
+const ALIVE_MS = 200
+/** A worker that is silent for so long is stuck; the holder is then told nothing, and acts. */
+const WORKER_SILENCE_MAX_MS = 1_000
+const DRAIN_SLACK_MS = 1_000
+
+const config = OutboundConfig.parse(JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')))
+const log = createLogger('outbound').child({ host: config.host })
+const requestLog = new RotatingLog(config.requestLog)
+const served = new ServedProxies(
+  config.host,
+  (change) => workers?.change(change),
+  (key, problem) => log.error({ key, problem }, 'a record cannot be read; the one before stays'),
+)
+let workers: OutboundWorkers | undefined
+const after = loadReplica()
+workers = new OutboundWorkers({
+  ...{ config, tls: readTls(), log },
+  all: () => served.all(),
+  onLines: (text) => requestLog.write(text),
+})
+followFeedSocket(config.feedSocket, {
+  after,
+  onLine: (line) => served.apply(line),
+  signal: new AbortController().signal,
+})
+const all = workers
+
+process.on('SIGTERM', () => void drain())
+process.on('SIGINT', () => void drain())
+process.on('disconnect', () => process.exit(0))
+setInterval(() => {
+  if (all.answered(WORKER_SILENCE_MAX_MS)) process.send?.({ t: 'alive' })
+}, ALIVE_MS)
+await all.listen()
+serveMetrics()
+process.send?.({ t: 'ready' })
+keepCompiled()
+
+/** The state of the last run, for as long as the agent is away. Gives its revision. */
+function loadReplica(): number {
+  const replica = openReplica(config.replica, { readOnly: true })
+  try {
+    let revision = 0
+    for (const line of replica.lines()) {
+      if (line.t === 'synced') revision = line.revision
+      served.apply(line)
+    }
+    return revision
+  } catch (error) {
+    log.error({ error: messageOf(error) }, 'the replica cannot be read')
+    return 0
+  } finally {
+    replica.close()
+  }
+}
+
+function readTls(): { cert: string; key: string } | null {
+  if (!config.tls) return null
+  const { cert, key } = config.tls
+  return { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') }
+}
+
+/** Made under a name of its own and moved: an older process that ends takes away only its own. */
+function serveMetrics(): void {
+  const own = `${config.metricsSocket}.${process.pid}`
+  rmSync(own, { force: true })
+  const server = http.createServer((_request, response) => {
+    void all.snapshots().then((snapshots) => {
+      response.setHeader('content-type', 'text/plain; version=0.0.4')
+      response.end(renderMetrics(snapshots))
+    })
+  })
+  server.on('error', (error) => log.error({ error: messageOf(error) }, 'no metrics'))
+  server.listen(own, () => renameSync(own, config.metricsSocket))
+}
+
+async function drain(): Promise<void> {
+  setTimeout(() => process.exit(0), config.drainMs + DRAIN_SLACK_MS)
+  await all.drain()
+  process.exit(0)
+}

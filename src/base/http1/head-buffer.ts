@@ -1,0 +1,63 @@
+import { CHAR_CLASS, CR, LF, TOKEN } from './chars.ts'
+import { HEAD_BYTES_MAX, type MessageLimit } from './limits.ts'
+
+/** Why a head is refused: the status that the client gets, and the reason in words. */
+export interface HeadFault {
+  readonly status: 400 | 405 | 414 | 431 | 505
+  readonly reason: string
+  readonly limit?: MessageLimit
+}
+
+export const HEAD_TOO_LARGE: HeadFault = {
+  status: 431,
+  reason: 'the request head is too large',
+  limit: 'head_bytes',
+}
+export const BAD_LINE: HeadFault = {
+  status: 400,
+  reason: 'the request line is not "METHOD target HTTP/1.1"',
+}
+
+/**
+ * A request head that comes in parts. Only the seam to the last part is searched, so that a client
+ * who sends one octet at a time pays for it himself.
+ */
+export class HeadBuffer {
+  #text = ''
+  #tail = ''
+
+  get empty(): boolean {
+    return this.#text === ''
+  }
+
+  clear(): void {
+    this.#text = ''
+    this.#tail = ''
+  }
+
+  /** Adds a part; the index in `text` of the CRLF CRLF that ends the head, or -1. */
+  add(part: string): number {
+    const seam = this.#tail + part
+    const at = seam.indexOf('\r\n\r\n')
+    const before = this.#text.length - this.#tail.length
+    this.#text += part
+    this.#tail = seam.slice(-3)
+    return at < 0 ? -1 : before + at
+  }
+
+  get text(): string {
+    return this.#text
+  }
+
+  /** What is wrong already, so that nobody waits for the end of what can never be a head. */
+  fault(part: string): HeadFault | null {
+    if (this.#text.length > HEAD_BYTES_MAX) return HEAD_TOO_LARGE
+    const first = this.#text.charCodeAt(0)
+    if (first !== CR && (CHAR_CLASS[first]! & TOKEN) === 0) return BAD_LINE
+    for (let i = part.indexOf('\n'); i >= 0; i = part.indexOf('\n', i + 1)) {
+      const at = this.#text.length - part.length + i
+      if (this.#text.charCodeAt(at - 1) !== CR || at === 0) return BAD_LINE
+    }
+    return first === LF ? BAD_LINE : null
+  }
+}

@@ -1,0 +1,201 @@
+import { CHAR_CLASS, FIELD, SP } from './chars.ts'
+import {
+  contentLength,
+  listOf,
+  NameTable,
+  newFieldSpan,
+  scanField,
+  withoutFields,
+} from './fields.ts'
+import * as limits from './limits.ts'
+
+const ID = {
+  contentLength: 1,
+  transferEncoding: 2,
+  connection: 3,
+  upgrade: 4,
+  date: 5,
+  dropped: 6,
+  server: 7,
+  requestId: 8,
+} as const
+
+const NAMES = new NameTable({
+  'content-length': ID.contentLength,
+  'transfer-encoding': ID.transferEncoding,
+  connection: ID.connection,
+  upgrade: ID.upgrade,
+  date: ID.date,
+  'keep-alive': ID.dropped,
+  'proxy-connection': ID.dropped,
+  server: ID.server,
+  'fly-request-id': ID.requestId,
+})
+
+/** How much of an app's own fields the edge leaves alone. */
+export type ResponseMode =
+  /** The edge's `Server` and `Fly-Request-Id` replace the app's. */
+  | 'public'
+  /** S25, and from another edge: they stay. */
+  | 'pristine'
+
+/** One response head; a worker has a single one (see RequestHead). */
+export class ResponseHead {
+  status = 0
+  minor = 1
+  /** -1: none. */
+  length = -1
+  chunked = false
+  /** The app will not keep the connection. */
+  close = false
+  upgrade = ''
+  hasDate = false
+  /** Field lines that go on, each with its CRLF. */
+  fields = ''
+  /** Status code and reason: `200 OK`. */
+  statusText = ''
+
+  #text = ''
+  #keepFrom = 0
+  #keepAlive = false
+  #lengthSeen = false
+  #nominated: Set<string> | null = null
+  #mode: ResponseMode = 'public'
+
+  /** Scans the head at text[from, end); returns why it is not one, or null. */
+  scan(text: string, from: number, end: number, mode: ResponseMode): string | null {
+    this.#text = text
+    this.#mode = mode
+    this.#keepAlive = false
+    this.#lengthSeen = false
+    this.#nominated = null
+    this.length = -1
+    this.chunked = false
+    this.close = false
+    this.upgrade = ''
+    this.hasDate = false
+    this.fields = ''
+    const lineEnd = text.indexOf('\r\n', from)
+    const bad = this.#statusLine(from, lineEnd)
+    if (bad) return bad
+    this.#keepFrom = lineEnd + 2
+    return this.#scanFields(lineEnd + 2, end + 2) ?? this.#whole(end + 2)
+  }
+
+  #statusLine(from: number, lineEnd: number): string | null {
+    const text = this.#text
+    if (lineEnd - from < 12 || !text.startsWith('HTTP/1.', from)) return 'not an HTTP/1 response'
+    this.minor = text.charCodeAt(from + 7) - 48
+    if (this.minor !== 0 && this.minor !== 1) return 'not an HTTP/1 response'
+    let status = 0
+    for (let i = from + 9; i < from + 12; i++) {
+      const digit = text.charCodeAt(i) - 48
+      if (digit < 0 || digit > 9) return 'the status is not three digits'
+      status = status * 10 + digit
+    }
+    if (text.charCodeAt(from + 8) !== SP || status < 100) return 'the status line is malformed'
+    if (lineEnd > from + 12 && text.charCodeAt(from + 12) !== SP)
+      return 'the status line is malformed'
+    for (let i = from + 12; i < lineEnd; i++)
+      if ((CHAR_CLASS[text.charCodeAt(i)]! & FIELD) === 0) return 'the status line is malformed'
+    this.status = status
+    // The usual one as a constant: nothing to slice, and compared by its address.
+    this.statusText = text.startsWith(OK, from + 9) ? '200 OK' : text.slice(from + 9, lineEnd)
+    return null
+  }
+
+  #scanFields(start: number, end: number): string | null {
+    const text = this.#text
+    let count = 0
+    for (let at = start; at < end; ) {
+      const next = scanField(text, at, SPAN)
+      if (next < 0) return 'a header line is malformed'
+      if (++count > limits.HEADER_COUNT_MAX) return 'too many header lines'
+      const id = NAMES.idOf(text, at, SPAN.nameEnd)
+      if (id !== 0) {
+        const bad = this.#known(id, at, next)
+        if (bad) return bad
+      }
+      at = next
+    }
+    return null
+  }
+
+  #known(id: number, at: number, next: number): string | null {
+    const text = this.#text
+    const { valueStart, valueEnd } = SPAN
+    switch (id) {
+      case ID.contentLength:
+        if (this.#lengthSeen) return 'more than one Content-Length'
+        this.#lengthSeen = true
+        this.length = contentLength(text, valueStart, valueEnd)
+        return this.length < 0 ? 'Content-Length is not one number' : null
+      case ID.transferEncoding:
+        if (this.chunked || text.slice(valueStart, valueEnd).toLowerCase() !== 'chunked')
+          return 'Transfer-Encoding is not exactly "chunked"'
+        this.chunked = true
+        return null
+      case ID.date:
+        this.hasDate = true
+        return null
+      case ID.connection:
+        this.#connection(text.slice(valueStart, valueEnd))
+        break
+      case ID.upgrade:
+        this.upgrade = text.slice(valueStart, valueEnd)
+        break
+      case ID.server:
+      case ID.requestId:
+        if (this.#mode !== 'public') return null
+        break
+    }
+    this.fields += text.slice(this.#keepFrom, at)
+    this.#keepFrom = next
+    return null
+  }
+
+  #connection(value: string): void {
+    if (value === 'keep-alive') {
+      this.#keepAlive = true
+      return
+    }
+    for (const option of listOf(value)) {
+      if (option === 'close') this.close = true
+      else if (option === 'keep-alive') this.#keepAlive = true
+      else if (option !== 'upgrade') {
+        this.#nominated ??= new Set()
+        this.#nominated.add(option)
+      }
+    }
+  }
+
+  #whole(end: number): string | null {
+    this.fields += this.#text.slice(this.#keepFrom, end)
+    if (this.chunked && this.length >= 0) return 'Content-Length and Transfer-Encoding together'
+    if (this.chunked && this.minor === 0) return 'Transfer-Encoding in an HTTP/1.0 response'
+    if (this.minor === 0 && !this.#keepAlive) this.close = true
+    if ((this.#lengthSeen || this.chunked) && (this.status < 200 || this.status === 204))
+      this.#unframe()
+    const nominated = this.#nominated
+    if (!nominated) return null
+    if (nominated.has('content-length') || nominated.has('transfer-encoding'))
+      return 'the Connection header lists a header that frames the response'
+    this.fields = withoutFields(this.fields, nominated)
+    return null
+  }
+
+  /** RFC 9112 6.1, 9110 8.6: whoever believed these fields would take the next response for a body. */
+  #unframe(): void {
+    this.fields = withoutFields(this.fields, FRAMING)
+    this.length = -1
+    this.chunked = false
+  }
+}
+
+const OK = '200 OK\r\n'
+const FRAMING = new Set(['content-length', 'transfer-encoding'])
+const SPAN = newFieldSpan()
+
+/** No body, whatever the fields say (RFC 9112 6.3). */
+export const isBodiless = (status: number, toHead: boolean): boolean =>
+  toHead || status < 200 || status === 204 || status === 304

@@ -1,0 +1,162 @@
+import { messageOf } from '../base/errors.ts'
+import { type ApiMachine, type ApiRelease, groupOf, METADATA } from './api-types.ts'
+import { becomesHealthy, describe } from './healthy.ts'
+import { createMachine, listMachines, underLease, updateMachine } from './machines.ts'
+import { inParallel } from './parallel.ts'
+import { retire } from './retire.ts'
+import type { Session } from './session.ts'
+import {
+  type CreateStep,
+  type DestroyStep,
+  MAX_UNAVAILABLE,
+  type RolloutOptions,
+  type Step,
+  type UpdateStep,
+} from './steps.ts'
+
+/** Deploys that change machines where they are: rolling and immediate. */
+
+const AT_REST = new Set(['stopped', 'suspended', 'created'])
+
+/**
+ * Changes machines group by group, at most `maxUnavailable` of a group at a time, each healthy before
+ * the next; machines of groups that are gone are destroyed last. When one fails, or the person
+ * interrupts, those already changed get their former configuration back. Without waiting
+ * (`immediate`, `detach`) nothing is known that could be undone.
+ */
+export async function rolling(
+  session: Session,
+  release: ApiRelease,
+  steps: readonly Step[],
+  options: RolloutOptions,
+): Promise<void> {
+  const changes = steps.filter((step) => step.kind !== 'destroy')
+  const gone = steps.filter((step) => step.kind === 'destroy')
+  if (!waits(options)) {
+    await inParallel(changes, (step) => change(session, step, options))
+  } else {
+    try {
+      for (const batch of batches(changes, options.maxUnavailable ?? MAX_UNAVAILABLE))
+        await inParallel(batch, (step) => change(session, step, options))
+    } catch (error) {
+      await putBack(session, release, changes, options)
+      throw error
+    }
+  }
+  await inParallel(gone, (step) => destroy(session, step))
+}
+
+const waits = ({ strategy, detach }: RolloutOptions): boolean => strategy === 'rolling' && !detach
+
+type Change = CreateStep | UpdateStep
+
+/** Steps that may be taken at one time: new machines all, others as the limit allows. */
+export function batches(steps: readonly Change[], maxUnavailable: number): Change[][] {
+  const groups = Map.groupBy(steps, (step) =>
+    step.kind === 'create' ? step.group : groupOf(step.machine),
+  )
+  return [...groups.values()].flatMap((all) => {
+    const creates = all.filter((step) => step.kind === 'create')
+    const updates = all.filter((step) => step.kind === 'update')
+    const size = batchSize(updates.length, maxUnavailable)
+    const cut = (at: number) => updates.slice(at * size, (at + 1) * size)
+    const count = Math.ceil(updates.length / size)
+    return [creates, ...Array.from({ length: count }, (_, at) => cut(at))].filter((b) => b.length)
+  })
+}
+
+const batchSize = (total: number, max: number): number =>
+  Math.max(1, max < 1 ? Math.ceil(total * max) : Math.floor(max))
+
+async function change(session: Session, step: Change, options: RolloutOptions): Promise<void> {
+  if (step.kind === 'update') return update(session, step, options)
+  const machine = await createMachine(session, {
+    config: step.config,
+    region: step.region,
+    ...(options.minSecretsVersion && { minSecretsVersion: options.minSecretsVersion }),
+  })
+  session.note(`Created machine ${machine.id} of group ${step.group} in ${machine.region}`)
+  if (waits(options)) await becomesHealthy(session, machine, options)
+}
+
+async function update(
+  session: Session,
+  { machine, config }: UpdateStep,
+  options: RolloutOptions,
+): Promise<void> {
+  const rests = AT_REST.has(machine.state)
+  await underLease(session, machine.id, async (headers) => {
+    const launch = {
+      config,
+      skipLaunch: rests,
+      ...(options.minSecretsVersion && { minSecretsVersion: options.minSecretsVersion }),
+    }
+    const updated = await updateMachine(session, machine.id, launch, headers)
+    const where = `machine ${machine.id} (${machine.region})`
+    session.note(rests ? `Updated ${where}; it stays ${machine.state}` : `Updated ${where}`)
+    if (!waits(options) || rests) return
+    if (machine.host_status !== undefined && machine.host_status !== 'ok') {
+      session.note(`Warning: the host of ${where} does not report; it updates when it is back.`)
+      return
+    }
+    await becomesHealthy(session, updated, options)
+  })
+}
+
+async function destroy(session: Session, { machine }: DestroyStep): Promise<void> {
+  const path = session.appPath('machines', machine.id)
+  await session.client.request('DELETE', path, { query: { kill: true } })
+  session.note(`Destroyed machine ${machine.id} (${machine.region})`)
+}
+
+/**
+ * Brings an app back to what it was before a deploy that failed. The machines themselves say which
+ * of them the release has changed: an answer may have been lost on the way.
+ */
+async function putBack(
+  session: Session,
+  release: ApiRelease,
+  steps: readonly Change[],
+  options: RolloutOptions,
+): Promise<void> {
+  const former = steps.flatMap((step) => (step.kind === 'update' ? [step.machine] : []))
+  const before = new Map(former.map((machine) => [machine.id, machine]))
+  try {
+    const now = await listMachines(session, { cleanUp: true })
+    const touched = now.filter((m) => m.config.metadata?.[METADATA.releaseId] === release.id)
+    const changed = touched.flatMap(({ id }) => before.get(id) ?? [])
+    const made = touched.filter(({ id }) => !before.has(id))
+    if (before.size === 0) {
+      const ids = made.map(({ id }) => id).join(', ')
+      if (ids) session.note(`There is no former release to go back to; left for a look: ${ids}`)
+      return
+    }
+    if (changed.length > 0) session.note(`Going back to the former release (${changed.length})`)
+    await inParallel(changed, (machine) => restore(session, machine, options))
+    await inParallel(made, async ({ id }) => {
+      if (await retire(session, id)) session.note(`Destroyed machine ${id}`)
+    })
+  } catch (error) {
+    session.note(`Warning: not everything went back: ${messageOf(error)}`)
+  }
+}
+
+async function restore(session: Session, before: ApiMachine, options: RolloutOptions) {
+  const cleanUp = true
+  const launch = { config: before.config, skipLaunch: AT_REST.has(before.state) }
+  try {
+    const restored = await underLease(
+      session,
+      before.id,
+      (headers) => updateMachine(session, before.id, launch, headers, { cleanUp }),
+      { cleanUp },
+    )
+    session.note(`Put back ${describe(before)}`)
+    // After an interrupt nobody waits any more.
+    if (launch.skipLaunch || session.io.signal.aborted || before.host_status === 'unreachable')
+      return
+    await becomesHealthy(session, restored, options)
+  } catch (error) {
+    session.note(`Warning: ${describe(before)} is not as it was: ${messageOf(error)}`)
+  }
+}

@@ -1,0 +1,118 @@
+import type { OutboundProxy } from '../model/resources.ts'
+import { DestinationPolicy, type PrefixSet } from './destination.ts'
+
+/** One of a proxy's addresses as this host can use it. */
+export interface Source {
+  /** The pair's id, for the log. */
+  readonly pair: string
+  /** Private addresses to send from, which the kernel translates; null: not this family. */
+  readonly v4: string | null
+  readonly v6: string | null
+  /** Local ports to use, the host's block of the pair. */
+  readonly portMin: number
+  readonly portMax: number
+}
+
+/** A proxy as a worker serves it. */
+export interface ServedProxy {
+  readonly proxy: OutboundProxy
+  /** Empty: none of its addresses can be used now. Null: the host's own (plain set-ups, tests). */
+  readonly sources: readonly Source[] | null
+  /** Where each credential's use is counted, by name (see `Meter`). */
+  readonly slots: Readonly<Record<string, number>>
+}
+
+/** Somebody with a credential; the object lives as long as connections that were opened with it. */
+export interface OutboundUser {
+  readonly name: string
+  readonly hash: Buffer
+  readonly slot: number
+  expiresAtMs: number
+  /** The credential was taken away: no new connection, also not on one that is open. */
+  gone: boolean
+  served: Served
+}
+
+/** What all credentials of a proxy share; replaced whole when the proxy changes. */
+export interface Served {
+  readonly proxy: string
+  readonly org: string
+  readonly policy: DestinationPolicy
+  readonly limits: OutboundProxy['limits']
+  readonly sources: readonly SourceState[] | null
+}
+
+export interface SourceState extends Source {
+  /** Failed where another address worked: tried last until then (time of `Deadlines.now`). */
+  suspectUntil: number
+}
+
+/** All outbound proxies by the user names of their credentials. */
+export class Directory {
+  readonly #users = new Map<string, OutboundUser>()
+  readonly #byProxy = new Map<string, { names: string[]; sources: Map<string, SourceState> }>()
+  readonly #never: PrefixSet
+
+  /** `never`: what no allow-list opens. */
+  constructor(never: PrefixSet) {
+    this.#never = never
+  }
+
+  user(name: string): OutboundUser | undefined {
+    return this.#users.get(name)
+  }
+
+  get size(): number {
+    return this.#byProxy.size
+  }
+
+  /** Puts a proxy in place of what it was. Connections keep what they have; new ones see this. */
+  put({ proxy, sources, slots }: ServedProxy): void {
+    const before = this.#byProxy.get(proxy.id)
+    const known = new Map<string, SourceState>()
+    for (const source of sources ?? []) {
+      const suspectUntil = before?.sources.get(source.pair)?.suspectUntil ?? 0
+      known.set(source.pair, { ...source, suspectUntil })
+    }
+    const served: Served = {
+      proxy: proxy.id,
+      org: proxy.org,
+      policy: new DestinationPolicy(proxy.allow, this.#never),
+      limits: proxy.limits,
+      sources: sources && [...known.values()],
+    }
+    const names = proxy.credentials.map(({ name }) => name)
+    for (const name of before?.names ?? []) if (!names.includes(name)) this.#drop(name)
+    for (const { name, hash, expiresAt } of proxy.credentials)
+      this.#putUser(name, Buffer.from(hash, 'hex'), {
+        slot: slots[name] ?? 0,
+        expiresAtMs: expiresAt === null ? Infinity : Date.parse(expiresAt),
+        served,
+      })
+    this.#byProxy.set(proxy.id, { names, sources: known })
+  }
+
+  delete(id: string): void {
+    for (const name of this.#byProxy.get(id)?.names ?? []) this.#drop(name)
+    this.#byProxy.delete(id)
+  }
+
+  #putUser(
+    name: string,
+    hash: Buffer,
+    rest: Pick<OutboundUser, 'slot' | 'expiresAtMs' | 'served'>,
+  ): void {
+    const user = this.#users.get(name)
+    if (user?.slot === rest.slot && user.hash.equals(hash)) Object.assign(user, rest)
+    else {
+      this.#drop(name)
+      this.#users.set(name, { name, hash, gone: false, ...rest })
+    }
+  }
+
+  #drop(name: string): void {
+    const user = this.#users.get(name)
+    if (user) user.gone = true
+    this.#users.delete(name)
+  }
+}

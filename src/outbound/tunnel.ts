@@ -1,0 +1,136 @@
+import type { Socket } from 'node:net'
+import type { Timed } from '../base/deadlines.ts'
+import type { StreamBuffer } from '../base/stream-buffers.ts'
+import type { OutboundContext } from './context.ts'
+import type { OutboundUser } from './directory.ts'
+import { HALF_CLOSED_IDLE_MS, KEEPALIVE_PROBE_MS, TUNNEL_IDLE_MS } from './limits.ts'
+import type { Transfer } from './request-log.ts'
+import { type Upstream, type UpstreamUser, writeRead } from './upstream.ts'
+
+/**
+ * Octets both ways, at the reader's pace, and an end as an end. Whoever owns the client's socket
+ * passes its events on.
+ */
+export class Tunnel implements Timed, UpstreamUser {
+  deadline: number
+  readonly #ctx: OutboundContext
+  readonly #client: Socket
+  readonly #upstream: Upstream
+  readonly #user: OutboundUser
+  readonly #transfer: Transfer
+  #touchedAt: number
+  #probed = false
+  #throttled = false
+  #clientEnded = false
+  #upstreamEnded = false
+  #closed = false
+
+  constructor(
+    ctx: OutboundContext,
+    client: Socket,
+    upstream: Upstream,
+    user: OutboundUser,
+    transfer: Transfer,
+  ) {
+    this.#ctx = ctx
+    this.#client = client
+    this.#upstream = upstream
+    this.#user = user
+    this.#transfer = transfer
+    this.#touchedAt = ctx.deadlines.now
+    this.deadline = this.#touchedAt + KEEPALIVE_PROBE_MS
+    upstream.user = this
+    ctx.deadlines.add(this)
+  }
+
+  onClientData(data: Buffer): void {
+    this.#transfer.bytesUp += data.length
+    this.#touchedAt = this.#ctx.deadlines.now
+    const { socket } = this.#upstream
+    if (!socket.write(data) && socket.writableLength > 0) this.#client.pause()
+    this.#count(data.length)
+  }
+
+  onClientEnd(): void {
+    this.#clientEnded = true
+    this.#touchedAt = this.#ctx.deadlines.now
+    this.#checkSoon()
+    this.#upstream.socket.end()
+  }
+
+  onClientDrain(): void {
+    if (!this.#throttled) this.#upstream.socket.resume()
+  }
+
+  onClientClose(): void {
+    this.#close()
+    this.#upstream.destroy()
+  }
+
+  onUpstreamData(data: Buffer, stream: StreamBuffer | null): void {
+    this.#transfer.bytesDown += data.length
+    this.#touchedAt = this.#ctx.deadlines.now
+    if (!writeRead(this.#client, data, stream)) this.#upstream.socket.pause()
+    this.#count(data.length)
+  }
+
+  onUpstreamEnd(): void {
+    this.#upstreamEnded = true
+    this.#touchedAt = this.#ctx.deadlines.now
+    this.#checkSoon()
+    this.#client.end()
+  }
+
+  onUpstreamDrain(): void {
+    if (!this.#throttled) this.#client.resume()
+  }
+
+  onUpstreamClose(error: NodeJS.ErrnoException | null): void {
+    this.#close()
+    // A reset must not look like a regular end.
+    if (error) this.#client.resetAndDestroy()
+    else this.#client.destroySoon()
+  }
+
+  /** Now and then: resumes what was throttled, has a silent peer probed, and ends what is idle. */
+  onDeadline(): void {
+    const { now } = this.#ctx.deadlines
+    if (this.#throttled) {
+      if (!this.#ctx.meter.hasBytes(this.#user)) return
+      this.#throttled = false
+      this.#client.resume()
+      this.#upstream.socket.resume()
+    }
+    if (!this.#probed) {
+      this.#probed = true
+      this.#client.setKeepAlive(true, KEEPALIVE_PROBE_MS)
+      this.#upstream.socket.setKeepAlive(true, KEEPALIVE_PROBE_MS)
+    }
+    const idleMs = this.#clientEnded || this.#upstreamEnded ? HALF_CLOSED_IDLE_MS : TUNNEL_IDLE_MS
+    this.deadline = this.#touchedAt + idleMs
+    if (this.deadline > now) return
+    this.#client.destroy()
+    this.onClientClose()
+  }
+
+  /** Above its bytes per second: both ends wait for the next look at the clock. */
+  #count(n: number): void {
+    if (this.#throttled || this.#ctx.meter.bytes(this.#user, n)) return
+    this.#throttled = true
+    this.deadline = this.#ctx.deadlines.now
+    this.#client.pause()
+    this.#upstream.socket.pause()
+  }
+
+  #checkSoon(): void {
+    this.deadline = Math.min(this.deadline, this.#touchedAt + KEEPALIVE_PROBE_MS)
+  }
+
+  #close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#ctx.deadlines.delete(this)
+    this.#upstream.user = null
+    this.#transfer.finish('ok')
+  }
+}
