@@ -7,6 +7,7 @@ import { ClientConnection } from './client.ts'
 import type { OutboundContext } from './context.ts'
 import { authenticate, isValid, parseBasic } from './credentials.ts'
 import type { OutboundUser } from './directory.ts'
+import { breakOff } from './ends.ts'
 import { type Failure, failure, failureResponse } from './errors.ts'
 import { Forwarder } from './forward.ts'
 import { CLIENT_IDLE_MS, HEAD_READ_MS, REQUEST_IDLE_MS } from './limits.ts'
@@ -267,7 +268,7 @@ export class HttpClient extends ClientConnection {
 
   /** Half a response must not look whole. */
   cut(): void {
-    this.socket.resetAndDestroy()
+    breakOff(this.socket)
   }
 
   /** The response is complete; the connection goes on unless somebody said otherwise. */

@@ -44,7 +44,7 @@ export abstract class ClientConnection implements Timed, OpenConnection, DialUse
     socket.on('end', () => this.#onEnd())
     socket.on('drain', () => this.#onDrain())
     socket.on('error', () => {})
-    socket.on('close', () => this.#onClose())
+    socket.on('close', (failed: boolean) => this.#onClose(failed))
   }
 
   /** New octets while there is no tunnel. */
@@ -148,7 +148,7 @@ export abstract class ClientConnection implements Timed, OpenConnection, DialUse
     else this.onDrained()
   }
 
-  #onClose(): void {
+  #onClose(failed: boolean): void {
     if (this.#closed) return
     this.#closed = true
     this.ctx.deadlines.delete(this)
@@ -156,7 +156,7 @@ export abstract class ClientConnection implements Timed, OpenConnection, DialUse
     this.ctx.counters.open--
     this.held = null
     this.dialling?.cancel()
-    if (this.#tunnel) this.#tunnel.onClientClose()
+    if (this.#tunnel) this.#tunnel.onClientClose(failed)
     else this.onGone()
     this.transfer?.finish('client_closed')
   }

@@ -32,6 +32,8 @@ export interface Rig extends AsyncDisposable {
   readonly lines: RequestLine[]
   readonly http: number
   readonly socks: number
+  /** 0 without a certificate. */
+  readonly https: number
   put(change: Partial<Record>, sources?: readonly Source[] | null): void
 }
 
@@ -41,6 +43,7 @@ export interface RigOptions {
   readonly names?: { readonly [host: string]: readonly string[] | 'fails' }
   readonly connect?: Connect
   readonly now?: () => number
+  readonly tls?: { readonly cert: string; readonly key: string }
 }
 
 export async function startRig(options: RigOptions = {}): Promise<Rig> {
@@ -54,12 +57,14 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const proxy = new OutboundProxy({
     ...{ directory, meter, now, lookup: lookupIn(options.names ?? {}) },
     ...(options.connect ? { connect: options.connect } : {}),
+    ...(options.tls ? { tls: options.tls } : {}),
     onLine: (line) => lines.push(line),
   })
   const http = await proxy.listen({ host: '127.0.0.1', port: 0 }, 'http')
   const socks = await proxy.listen({ host: '127.0.0.1', port: 0 }, 'socks5')
+  const https = options.tls ? await proxy.listen({ host: '127.0.0.1', port: 0 }, 'https') : 0
   return {
-    ...{ proxy, directory, lines, http, socks, put },
+    ...{ proxy, directory, lines, http, socks, https, put },
     [Symbol.asyncDispose]: () => proxy.drain(0),
   }
 }
@@ -116,8 +121,11 @@ export class Client {
   #ended = false
   #wake: () => void = () => {}
 
-  constructor(port: number) {
-    this.socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  constructor(at: number | net.Socket) {
+    this.socket =
+      typeof at === 'number'
+        ? net.connect({ port: at, host: '127.0.0.1', allowHalfOpen: true })
+        : at
     this.socket.on('error', () => {})
     this.socket.on('data', (data) => {
       this.#text += data.toString('latin1')

@@ -3,6 +3,7 @@ import type { Timed } from '../base/deadlines.ts'
 import type { StreamBuffer } from '../base/stream-buffers.ts'
 import type { OutboundContext } from './context.ts'
 import type { OutboundUser } from './directory.ts'
+import { breakOff, endSide } from './ends.ts'
 import { HALF_CLOSED_IDLE_MS, KEEPALIVE_PROBE_MS, TUNNEL_IDLE_MS } from './limits.ts'
 import type { Transfer } from './request-log.ts'
 import { type Upstream, type UpstreamUser, writeRead } from './upstream.ts'
@@ -55,16 +56,18 @@ export class Tunnel implements Timed, UpstreamUser {
     this.#clientEnded = true
     this.#touchedAt = this.#ctx.deadlines.now
     this.#checkSoon()
-    this.#upstream.socket.end()
+    endSide(this.#upstream.socket, this.#upstreamEnded)
   }
 
   onClientDrain(): void {
     if (!this.#throttled) this.#upstream.socket.resume()
   }
 
-  onClientClose(): void {
+  onClientClose(failed: boolean): void {
     this.#close()
-    this.#upstream.destroy()
+    // What broke off must not look like a regular end.
+    if (failed || !this.#clientEnded) breakOff(this.#upstream.socket)
+    else this.#upstream.socket.destroySoon()
   }
 
   onUpstreamData(data: Buffer, stream: StreamBuffer | null): void {
@@ -78,7 +81,7 @@ export class Tunnel implements Timed, UpstreamUser {
     this.#upstreamEnded = true
     this.#touchedAt = this.#ctx.deadlines.now
     this.#checkSoon()
-    this.#client.end()
+    endSide(this.#client, this.#clientEnded)
   }
 
   onUpstreamDrain(): void {
@@ -87,8 +90,7 @@ export class Tunnel implements Timed, UpstreamUser {
 
   onUpstreamClose(error: NodeJS.ErrnoException | null): void {
     this.#close()
-    // A reset must not look like a regular end.
-    if (error) this.#client.resetAndDestroy()
+    if (error || !this.#upstreamEnded) breakOff(this.#client)
     else this.#client.destroySoon()
   }
 
@@ -109,8 +111,8 @@ export class Tunnel implements Timed, UpstreamUser {
     const idleMs = this.#clientEnded || this.#upstreamEnded ? HALF_CLOSED_IDLE_MS : TUNNEL_IDLE_MS
     this.deadline = this.#touchedAt + idleMs
     if (this.deadline > now) return
-    this.#client.destroy()
-    this.onClientClose()
+    breakOff(this.#client)
+    this.onClientClose(true)
   }
 
   /** Above its bytes per second: both ends wait for the next look at the clock. */
