@@ -90,7 +90,10 @@ export class EgressChecks {
         sourcePort: wire?.port ?? null,
         ok: expected === null ? null : isAsExpected(expected, wire?.address, seenByFarEnd),
         connectDefaultMs: defaults.get(family) ?? null,
-        error: error && { reason: reasonOf(error.code), message: textOf(error, host, family) },
+        error: error && {
+          reason: reasonOf(error.code),
+          message: textOf(error, { host, port, family, remote }),
+        },
       }
     })
   }
@@ -191,17 +194,33 @@ const REASONS: Readonly<Record<string, EgressCheckReason>> = {
 }
 const reasonOf = (code: string): EgressCheckReason => REASONS[code] ?? 'failed'
 
-function textOf(error: { code: string; message: string }, host: string, family: 4 | 6): string {
-  switch (reasonOf(error.code)) {
+interface Tried {
+  readonly host: string
+  readonly port: number
+  readonly family: 4 | 6
+  readonly remote: string | null
+}
+
+/** In words for whoever asks why a partner is not reached. */
+export function textOf({ code, message }: { code: string; message: string }, to: Tried): string {
+  const { host, port, family } = to
+  const remote = to.remote === null ? host : family === 6 ? `[${to.remote}]` : to.remote
+  switch (reasonOf(code)) {
     case 'no_address':
       return `${host} has no IPv${family} address`
     case 'block_full':
-      return `every port of the machine's block is in use to this destination (${error.code}); close connections, or give the machine more blocks`
+      return `every port of the machine's block is in use to this destination (${code}); close connections, or give the machine more blocks`
     case 'name':
-      return `the name ${host} cannot be resolved (${error.code})`
+      return `the name ${host} cannot be resolved (${code})`
     case 'timeout':
-      return 'no answer in time'
+      return `${remote} port ${port}: no answer in time; it is down, or drops what it does not admit`
+    case 'refused':
+      return `${remote} port ${port}: refused (${code}); nothing listens there, or a firewall refuses this source`
+    case 'unreachable':
+      return `${remote} port ${port}: no way there over IPv${family} (${code}); the machine has no address of that family in force, or the network ahead has no route`
+    case 'reset':
+      return `${remote} port ${port}: reset (${code}) before it was open; a firewall, or the far end`
     default:
-      return error.message
+      return `${remote} port ${port}: ${message}`
   }
 }
