@@ -107,10 +107,14 @@ test('regions, counts, pins and addresses that are wrong are refused by name, an
     () => releaseEgress(control, stranger, ip),
     () => allocateEgress(control, stranger, { app: APP, region: 'iad' }),
     () => listEgress(control, stranger, APP),
-    () => moveEgress(control, actor, { ...ip, to: 'foreign' }),
     () => moveEgress(control, stranger, { ...ip, to: 'foreign' }),
   ])
     await assert.rejects(act, { message: 'Could not find App' })
+  for (const to of ['foreign', 'nosuch'])
+    await assert.rejects(moveEgress(control, actor, { ...ip, to }), {
+      message: `app: there is no app "${to}" that the address could go to; see fairway apps list`,
+      status: 404,
+    })
   const both = testActor('personal', 'others')
   await assert.rejects(
     moveEgress(control, both, { ...ip, to: 'foreign' }),
