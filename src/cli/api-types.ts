@@ -76,6 +76,7 @@ export const METADATA = {
   group: 'fly_process_group',
   releaseId: 'fly_release_id',
   releaseVersion: 'fly_release_version',
+  canary: 'fly_canary',
 } as const
 
 /** The process group, for machines that a deploy made; undefined for those of `machine run`. */

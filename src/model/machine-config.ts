@@ -83,6 +83,7 @@ export const Guest = z.looseObject({
   cpus: z.number().int().min(1).max(128).default(1),
   memory_mb: z.number().int().min(64).max(1_048_576).default(256),
 })
+export type Guest = z.infer<typeof Guest>
 
 export const DEFAULT_GUEST = { cpu_kind: 'shared', cpus: 1, memory_mb: 256 }
 

@@ -290,6 +290,11 @@ export const Machine = z.object({
   secretsVersion: z.number().int(),
   /** Null: default egress, through the host's own addresses. May change while the machine runs. */
   egress: MachineEgress.nullable().default(null),
+  /**
+   * 6PN address of the machine that this one tests (S38), on the same host, which lets this one reach
+   * it; null for all others.
+   */
+  testTarget: z.string().nullable().default(null),
   createdAt: isoTime,
   updatedAt: isoTime,
 })

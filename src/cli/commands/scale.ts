@@ -10,6 +10,7 @@ import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
 import { deployedMachines } from '../machines.ts'
 import { plural, table } from '../output.ts'
+import { minimumWarningsOf } from '../plan-steps.ts'
 import { currentRelease } from '../releases.ts'
 import { scaleSteps, takeSteps } from '../scale.ts'
 import { action, type Session } from '../session.ts'
@@ -75,6 +76,7 @@ async function count(session: Session, counts: readonly string[], flags: CountFl
   session.print(
     `Scaled ${session.app}: ${what.replace('create', 'created').replace('destroy', 'destroyed')}`,
   )
+  for (const line of minimumWarningsOf(await deployedMachines(session))) session.note(line)
   await printEgressAdvice(session)
 }
 

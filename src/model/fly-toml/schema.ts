@@ -68,6 +68,16 @@ export const TopCheck = z.looseObject({
 })
 export type TopCheck = z.infer<typeof TopCheck>
 
+/** S38: run once against each machine that a deploy has changed. */
+export const MachineCheck = z.looseObject({
+  image: z.string().optional(),
+  entrypoint: z.array(z.string()).optional(),
+  command: z.array(z.string()).optional(),
+  kill_signal: z.string().optional(),
+  kill_timeout: duration.optional(),
+})
+export type MachineCheck = z.infer<typeof MachineCheck>
+
 export const Port = z.looseObject({
   port: z.number().int().optional(),
   start_port: z.number().int().optional(),
@@ -86,6 +96,7 @@ const scaling = {
   auto_start_machines: z.boolean().optional(),
   min_machines_running: z.number().int().optional(),
   concurrency: Concurrency.optional(),
+  machine_checks: z.array(MachineCheck).optional(),
   processes,
 }
 
@@ -148,6 +159,7 @@ export const AppConfig = z.looseObject({
   http_service: HttpService.optional(),
   services: z.array(Service).optional(),
   checks: z.record(z.string(), TopCheck).optional(),
+  machine_checks: z.array(MachineCheck).optional(),
   vm: z.array(Vm).optional(),
   restart: z.array(Restart).optional(),
   mounts: z.array(z.looseObject({})).optional(),
