@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { ApiMachine } from './api-types.ts'
+import { type ApiMachine, isCanary } from './api-types.ts'
 import { canarySteps } from './canary.ts'
 import { type FakeApi, fakeMachine, Reply, runAgainst } from './testing.ts'
 import { created, withJobs } from './testing-jobs.ts'
@@ -45,6 +45,16 @@ async function deploy({ toml = HELLO, args = [], machines, folder: fill, api: pr
   } finally {
     await api.close()
     rmSync(folder, { recursive: true })
+  }
+}
+
+/** Another command against an app that has these machines. */
+async function run(machines: readonly ApiMachine[], ...args: readonly string[]) {
+  const { api, state } = await fakeWorld({ machines: [...machines] })
+  try {
+    return { ...(await runAgainst(api, [...args, '-a', 'hello'])), state }
+  } finally {
+    await api.close()
   }
 }
 
@@ -238,7 +248,16 @@ test('canary: a group has one, a copy of a machine that runs; what a killed depl
   )
   const left = former('m2')
   const metadata = { ...left.config.metadata, fly_canary: 'true' }
-  const machines = [former('m1'), { ...left, config: { ...left.config, metadata } }]
+  const machines = [
+    former('m1'),
+    { ...left, created_at: '9', config: { ...left.config, metadata } },
+  ]
+  const scaled = await run(machines, 'scale', 'count', '3', '-r', 'iad', '--yes')
+  assert.deepEqual(
+    scaled.state.machines.map((machine) => isCanary(machine)),
+    [false, true, false],
+    'what marks it does not spread',
+  )
   const { state } = await deploy({ args: CANARY, machines })
   assert.deepEqual(
     state.machines.map(({ id }) => id),
@@ -284,14 +303,6 @@ test('stop and scale below min_machines_running say so', async () => {
     const machine = former(id, { region })
     const env = { PRIMARY_REGION: 'iad' }
     return { ...machine, config: { ...machine.config, env, services: [service] } }
-  }
-  const run = async (machines: readonly ApiMachine[], ...args: readonly string[]) => {
-    const { api, state } = await fakeWorld({ machines: [...machines] })
-    try {
-      return { ...(await runAgainst(api, [...args, '-a', 'hello'])), state }
-    } finally {
-      await api.close()
-    }
   }
   const three = [counted('m1'), counted('m2'), counted('m3', 'lhr')]
   const below = await run(three, 'machine', 'stop', 'm1')

@@ -1,5 +1,5 @@
 import type { MachineConfig } from '../model/machine-config.ts'
-import { type ApiMachine, groupOf, METADATA } from './api-types.ts'
+import { type ApiMachine, groupOf, isCanary } from './api-types.ts'
 import { belowMinimum, minimumOf, runningIn, toStart } from './minimum.ts'
 import { rests, type Step } from './steps.ts'
 
@@ -14,8 +14,7 @@ export function planSteps(
   region: string,
   ha: boolean,
 ): Step[] {
-  const isLeft = (machine: ApiMachine) =>
-    !(groupOf(machine)! in configs) || METADATA.canary in (machine.config.metadata ?? {})
+  const isLeft = (machine: ApiMachine) => !(groupOf(machine)! in configs) || isCanary(machine)
   const changes = Object.entries(configs).flatMap(([group, config]): Step[] => {
     const mine = machines.filter((machine) => groupOf(machine) === group && !isLeft(machine))
     if (mine.length > 0) {
