@@ -63,15 +63,17 @@ describe('steady load', () => {
   }
 
   async function killMachine(turn: number): Promise<void> {
-    const list = async () =>
-      JSON.parse(
-        (await world.fairway(['machine', 'list', '-a', 'steady', '--json'])).stdout,
-      ) as Listed[]
-    const machines = await list()
+    const started = async () => {
+      const { stdout } = await world.fairway(['machine', 'list', '-a', 'steady', '--json'])
+      // Those of the release before may be on their way out.
+      return (JSON.parse(stdout) as Listed[]).filter(({ state }) => state === 'started')
+    }
+    const machines = await started()
     const { id } = machines[turn % machines.length]!
     await world.fairway(['machine', 'kill', id, '-a', 'steady'])
+    await pause(BETWEEN_MS)
     await eventually('the machine runs again', 15_000, async () =>
-      (await list()).every(({ state }) => state === 'started'),
+      (await started()).some((machine) => machine.id === id),
     )
   }
 
