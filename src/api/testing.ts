@@ -10,7 +10,9 @@ import { type Credentials, issueHostCertificate } from '../control/ca.ts'
 import { parseControlConfig } from '../control/config.ts'
 import type { Machine } from '../model/resources.ts'
 import type { AgentCall, FeedLine, HostReport, MachineReport } from '../model/wire.ts'
+import type { ApiContext } from './context.ts'
 import { type ControlProcess, startControl } from './control-process.ts'
+import { buildApi } from './server.ts'
 
 /** A whole control process on loopback, and agents that behave, for tests. */
 
@@ -120,6 +122,27 @@ export async function testProcess(): Promise<TestProcess> {
       rmSync(stateDir, { recursive: true })
     },
   }
+}
+
+export interface Route {
+  readonly method: string
+  /** As fastify has it: `/v1/apps/:app`. */
+  readonly path: string
+}
+
+/** All routes of the API, read from the router's own drawing of its tree. */
+export async function routesOf(context: ApiContext): Promise<Route[]> {
+  const api = buildApi(context)
+  await api.ready()
+  const drawing = api.printRoutes({ commonPrefix: false })
+  await api.close()
+  const above: string[] = []
+  return drawing.split('\n').flatMap((line) => {
+    const [, tree = '', part = '', methods = ''] = /^([^/*]*)(\S+) \((.+)\)$/.exec(line) ?? []
+    if (part === '') return []
+    above.splice(tree.length / 4 - 1, Infinity, part)
+    return methods.split(', ').map((method) => ({ method, path: above.join('') }))
+  })
 }
 
 /** What a fake agent says that its key in the mesh is. */

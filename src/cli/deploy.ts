@@ -1,4 +1,5 @@
 import { FairwayError } from '../base/errors.ts'
+import { VERSION } from '../base/version.ts'
 import { withProcfile } from '../model/fly-toml/command.ts'
 import { ipPlan } from '../model/fly-toml/ip-plan.ts'
 import { toMachineConfigs } from '../model/fly-toml/machine-config.ts'
@@ -24,7 +25,6 @@ import { beginRelease } from './releases.ts'
 import { concluding, rollout } from './rollout.ts'
 import type { Session } from './session.ts'
 import { type RolloutOptions, STRATEGIES } from './steps.ts'
-import { VERSION } from './version.ts'
 
 export interface DeployOptions {
   readonly ha: boolean

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { FairwayError, messageOf } from '../base/errors.ts'
+import { VERSION } from '../base/version.ts'
 import { registerApps } from './commands/apps.ts'
 import { registerAuth, registerVersion } from './commands/auth.ts'
 import { registerConfig } from './commands/config.ts'
@@ -20,7 +21,6 @@ import { registerWorldCommands } from './commands/world.ts'
 import { ApiError, CommandEnd, cancelled, EXIT, exitCodeOf } from './errors.ts'
 import type { Io } from './io.ts'
 import { withGlobals, withGlobalsBelow } from './options.ts'
-import { VERSION } from './version.ts'
 
 const REGISTER = [
   registerDeploy,

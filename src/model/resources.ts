@@ -313,24 +313,28 @@ export const ExitEvent = z.object({
 export type ExitEvent = z.infer<typeof ExitEvent>
 
 /** One line of a machine's history, in the Machines API's own shape (flyctl-api 4.2). */
-export const MachineEvent = z.object({
-  id: z.string(),
-  type: z.string(),
-  status: z.string(),
-  source: z.enum(['flyd', 'user']),
-  timestamp: z.number().int(),
-  request: z
-    .looseObject({ exit_event: ExitEvent.optional(), restart_count: z.number().int().optional() })
-    .optional(),
-})
+export const MachineEvent = z
+  .object({
+    id: z.string(),
+    type: z.string(),
+    status: z.string(),
+    source: z.enum(['flyd', 'user']),
+    timestamp: z.number().int(),
+    request: z
+      .looseObject({ exit_event: ExitEvent.optional(), restart_count: z.number().int().optional() })
+      .optional(),
+  })
+  .meta({ id: 'MachineEvent' })
 export type MachineEvent = z.infer<typeof MachineEvent>
 
-export const CheckStatus = z.object({
-  name: z.string(),
-  status: z.enum(['passing', 'warning', 'critical']),
-  output: z.string(),
-  updated_at: isoTime,
-})
+export const CheckStatus = z
+  .object({
+    name: z.string(),
+    status: z.enum(['passing', 'warning', 'critical']),
+    output: z.string(),
+    updated_at: isoTime,
+  })
+  .meta({ id: 'CheckStatus' })
 export type CheckStatus = z.infer<typeof CheckStatus>
 
 /** What the host saw of a machine; written from its reports. Control plane only. */

@@ -9,6 +9,7 @@ import { createRelease, updateRelease } from '../../control/releases.ts'
 import { createToken } from '../../control/tokens.ts'
 import { put } from '../../control/transact.ts'
 import { keys } from '../../model/keys.ts'
+import { withZod } from '../routes.ts'
 import { registerGraphql } from './graphql.ts'
 
 /** The operations of flyctl-api 3, in the compact form in which clients send them. */
@@ -50,7 +51,7 @@ before(async () => {
   token = (await createToken(control, { name: 't', user: actor.token.user, orgs: ['personal'] }))
     .token
   server = Fastify()
-  registerGraphql(server, control)
+  registerGraphql(withZod(server), control)
 })
 
 after(async () => {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { VERSION } from '../../base/version.ts'
 import { groupsOf } from '../../model/fly-toml/groups.ts'
 import { toMachineConfigs } from '../../model/fly-toml/machine-config.ts'
 import { AppConfig } from '../../model/fly-toml/schema.ts'
@@ -14,7 +15,6 @@ import { minimumWarningsOf } from '../plan-steps.ts'
 import { currentRelease } from '../releases.ts'
 import { scaleSteps, takeSteps } from '../scale.ts'
 import { action, type Session } from '../session.ts'
-import { VERSION } from '../version.ts'
 
 interface CountFlags {
   readonly region?: string
