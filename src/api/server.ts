@@ -82,8 +82,9 @@ export function buildApi(context: ApiContext): FastifyInstance {
     const what = `${request.method} ${request.url.split('?')[0]}`
     return reply.code(404).send({ error: `no such call: ${what}`, status: 'not_found' })
   })
-  registerOpenApi(app, VERSION)
-  registerRoutes(withZod(app), context)
+  const api = withZod(app)
+  registerOpenApi(api, VERSION)
+  registerRoutes(api, context)
   return app
 }
 

@@ -49,8 +49,9 @@ function tidy(schema: Record<string, unknown>, direction: Direction): void {
   if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum
   if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum
   const more = schema.additionalProperties
-  // A later version may answer more than this one does.
-  if (more === false ? direction === 'output' : isEmpty(more)) delete schema.additionalProperties
+  // Requests may hold more than what is read, and a later version may answer more than this one. An
+  // answer that holds anything already says so.
+  if (direction === 'output' ? more === false : isEmpty(more)) delete schema.additionalProperties
 }
 
 const isEmpty = (value: unknown): boolean =>
