@@ -1,95 +1,18 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import Fastify, { type FastifyInstance } from 'fastify'
 import { allocateAddress } from '../../control/addresses.ts'
-import { createApp } from '../../control/apps.ts'
-import { createMachine } from '../../control/machines/create.ts'
-import { type TestMachines, testMachines } from '../../control/machines/testing.ts'
-import { createRelease, updateRelease } from '../../control/releases.ts'
-import { createToken } from '../../control/tokens.ts'
-import { put } from '../../control/transact.ts'
-import { keys } from '../../model/keys.ts'
-import { withZod } from '../routes.ts'
-import { registerGraphql } from './graphql.ts'
+import { DEFINITION, DIGEST, IMAGE, type TestGraphql, testGraphql } from './testing.ts'
 
 /** The operations of flyctl-api 3, in the compact form in which clients send them. */
 
-const DIGEST = 'b'.repeat(64)
-const IMAGE = `registry.fairway.test/web@sha256:${DIGEST}`
-const DEFINITION = { app: 'web', http_service: { internal_port: 8080 } }
-
-let machines: TestMachines
-let server: FastifyInstance
-let token: string
-let machineId: string
-
+let t: TestGraphql
+let ask: TestGraphql['ask']
+let refused: TestGraphql['refused']
 before(async () => {
-  machines = await testMachines()
-  const { control, actor } = machines
-  await createApp(control, actor, { name: 'web', org: 'personal' })
-  await createApp(control, actor, { name: 'bare', org: 'personal', network: 'apart' })
-  const artifact = { digest: DIGEST, size: 1234, createdAt: '2026-01-01T00:00:00Z' }
-  await control.store.txn({ then: [put(keys.artifact('web', DIGEST), artifact)] })
-  const services = [
-    {
-      internal_port: 8080,
-      ports: [
-        { port: 80, handlers: ['http'] },
-        { start_port: 9000, end_port: 9009 },
-      ],
-    },
-  ]
-  const config = { image: IMAGE, services }
-  const { machine } = await createMachine(control, actor, { app: 'web', config, region: 'lhr' })
-  machineId = machine.id
-  const release = await createRelease(control, actor, {
-    app: 'web',
-    image: IMAGE,
-    definition: DEFINITION,
-  })
-  await updateRelease(control, actor, { id: release.id, status: 'complete' })
-  token = (await createToken(control, { name: 't', user: actor.token.user, orgs: ['personal'] }))
-    .token
-  server = Fastify()
-  registerGraphql(withZod(server), control)
+  t = await testGraphql()
+  ;({ ask, refused } = t)
 })
-
-after(async () => {
-  await server.close()
-  await machines.close()
-})
-
-interface Answer {
-  // biome-ignore lint/suspicious/noExplicitAny: answers have as many shapes as there are queries
-  readonly data: any
-  readonly errors?: { message: string; path?: string[]; extensions: Record<string, string> }[]
-}
-
-async function send(body: unknown, authorization = `Bearer ${token}`): Promise<Answer> {
-  const reply = await server.inject({
-    method: 'POST',
-    url: '/graphql',
-    headers: { authorization, 'content-type': 'application/json; charset=utf-8' },
-    payload: JSON.stringify(body),
-  })
-  assert.equal(reply.statusCode, 200)
-  return reply.json()
-}
-
-/** The data of a query that must succeed. */
-async function ask(query: string, variables: Record<string, unknown> | null = null, more = {}) {
-  const { data, errors } = await send({ query, variables, ...more })
-  assert.equal(errors, undefined, JSON.stringify(errors))
-  return data
-}
-
-/** The first error of one that must not. */
-async function refused(query: string, variables: Record<string, unknown> = {}) {
-  const { errors } = await send({ query, variables })
-  assert.ok(errors?.[0], 'there is an error')
-  for (const value of Object.values(errors[0].extensions)) assert.equal(typeof value, 'string')
-  return errors[0]
-}
+after(() => t.close())
 
 const app = { appName: 'web' }
 
@@ -185,7 +108,7 @@ test('APP with everything that hangs on it', async () => {
   assert.equal(found.imageDetails.digest, `sha256:${DIGEST}`)
   assert.equal(found.postgresAppRole, null)
   const [machine] = found.machines.nodes
-  assert.deepEqual([machine.id, machine.region, machine.host.id], [machineId, 'lhr', 'lhr1'])
+  assert.deepEqual([machine.id, machine.region, machine.host.id], [t.machineId, 'lhr', 'lhr1'])
   assert.equal(machine.config.image, IMAGE)
   assert.deepEqual([machine.ips.nodes[0].kind, machine.ips.nodes[0].family], ['privatenet', 'v6'])
 })
@@ -244,7 +167,7 @@ test('RELEASES (with a variable that is not declared), CURRENT_RELEASE and CURRE
 test('GET_MACHINE, HOST_ISSUES', async () => {
   const get =
     'query($machineId: String!){gqlmachine: machine(machineId: $machineId){id name app{name organization{id slug}}}}'
-  const { gqlmachine } = await ask(get, { machineId })
+  const { gqlmachine } = await ask(get, { machineId: t.machineId })
   assert.deepEqual(gqlmachine.app, { name: 'web', organization: { id: 'org-1', slug: 'personal' } })
   for (const unknown of ['00000000000000', '../web']) {
     assert.match((await refused(get, { machineId: unknown })).message, /machine not found/)
@@ -298,7 +221,7 @@ test('ALLOC_IP, ALLOC_SHARED, IPS and RELEASE_IP with inputs as clients send the
 })
 
 test('RELEASE_IP by id, and errors that name the address', async () => {
-  const { control, actor } = machines
+  const { control, actor } = t.machines
   const { address } = await allocateAddress(control, actor, { app: 'web', kind: 'v6' })
   await ask(RELEASE_IP, { input: { appId: 'web', ipAddressId: address.id } })
   const bad = await refused(RELEASE_IP, { input: { appId: 'web', ip: '1.2.3' } })
@@ -312,7 +235,7 @@ test('detachIpAddress and attachIpAddress say who has the address and which edge
   const ip = allocated.allocateIpAddress.ipAddress.address
   const fields = 'app{name}ipAddress{address pricePerMonth currency}from edgesWaiting'
   // No edge of this fleet ever reports a revision, so the wait is cut short.
-  Object.assign(machines.control.config, { attachWaitMs: 5 })
+  Object.assign(t.machines.control.config, { attachWaitMs: 5 })
   const { detachIpAddress } = await ask(
     `mutation($input: DetachIPAddressInput!){detachIpAddress(input: $input){${fields}}}`,
     { input: { appId: 'bare' } },
@@ -373,12 +296,67 @@ test('named operations', async () => {
     { operationName: 'AgentGetInstances' },
   )
   assert.deepEqual(instances.app.allocations, [])
-  assert.equal(instances.app.machines.nodes[0].id, machineId)
+  assert.equal(instances.app.machines.nodes[0].id, t.machineId)
+})
+
+test('setSecrets and unsetSecrets release nothing; replaceAll unsets all others', async () => {
+  const fields = '{app{name secrets{name}} release{id version} clientMutationId}'
+  const set = `mutation($input: SetSecretsInput!){setSecrets(input: $input)${fields}}`
+  const secrets = ['ONE', 'TWO'].map((key) => ({ key, value: 'hidden-value' }))
+  const names = async (query: string, input: object) => {
+    const [payload] = Object.values<{ app: { secrets: { name: string }[] }; release: null }>(
+      await ask(query, { input: { appId: 'web', ...input } }),
+    )
+    assert.equal(payload!.release, null)
+    return payload!.app.secrets.map((secret) => secret.name)
+  }
+  assert.deepEqual(await names(set, { secrets }), ['ONE', 'TWO'])
+  assert.deepEqual(await names(set, { secrets: [{ key: 'THREE', value: '' }], replaceAll: true }), [
+    'THREE',
+  ])
+  const unset = `mutation($input: UnsetSecretsInput!){unsetSecrets(input: $input)${fields}}`
+  assert.deepEqual(await names(unset, { keys: ['THREE', 'NONE'] }), [])
+  const bad = { appId: 'web', secrets: [{ key: 'FLY_X', value: 'x' }] }
+  assert.match((await refused(set, { input: bad })).message, /FLY_X.*rename it/)
+  const foreign = { appId: 'foreign', secrets }
+  assert.equal((await refused(set, { input: foreign })).message, 'Could not find App')
+})
+
+test('certificates, WireGuard peers and tokens: none, and named errors for who asks for one', async () => {
+  const found = await ask(
+    '{organization(slug: "personal"){wireGuardPeers{nodes{id}}delegatedWireGuardTokens{nodes{name}}}app(name: "web"){certificates{nodes{hostname}}}}',
+  )
+  assert.deepEqual(found.organization.wireGuardPeers.nodes, [])
+  assert.deepEqual(found.organization.delegatedWireGuardTokens.nodes, [])
+  assert.deepEqual(found.app.certificates.nodes, [])
+  const peers =
+    'mutation($ips: [String!]!){validateWireGuardPeers(input: {peerIps: $ips}){invalidPeerIps}}'
+  const gone = (await ask(peers, { ips: ['fdaa::2'] })).validateWireGuardPeers
+  assert.deepEqual(gone.invalidPeerIps, ['fdaa::2'])
+  const org = 'organizationId: "org-1"'
+  const cases: readonly [mutation: string, code: string][] = [
+    [`addWireGuardPeer(input: {${org}, name: "a", pubkey: "k"}){peerip}`, 'WIREGUARD_UNSUPPORTED'],
+    [`removeWireGuardPeer(input: {${org}, name: "a"}){organization{id}}`, 'NOT_FOUND'],
+    [`createDelegatedWireGuardToken(input: {${org}, name: "a"}){token}`, 'WIREGUARD_UNSUPPORTED'],
+    [`deleteDelegatedWireGuardToken(input: {${org}, name: "a"}){token}`, 'NOT_FOUND'],
+    [
+      `createLimitedAccessToken(input: {${org}, name: "a"}){limitedAccessToken{tokenHeader}}`,
+      'TOKENS_UNSUPPORTED',
+    ],
+    ['deleteAddOn(input: {name: "a"}){deletedAddOnName}', 'NOT_FOUND'],
+    ['addCertificate(appId: "web", hostname: "a.b"){certificate{id}}', 'CERTIFICATES_UNSUPPORTED'],
+    ['addCertificate(appId: "foreign", hostname: "a.b"){certificate{id}}', 'NOT_FOUND'],
+    ['checkCertificate(input: {appId: "web", hostname: "a.b"}){check{soa}}', 'NOT_FOUND'],
+    ['deleteCertificate(appId: "web", hostname: "a.b"){app{name}}', 'NOT_FOUND'],
+    ['addWireGuardPeer(input: {organizationId: "x", name: "a", pubkey: "k"}){peerip}', 'NOT_FOUND'],
+  ]
+  for (const [mutation, code] of cases)
+    assert.equal((await refused(`mutation{${mutation}}`)).extensions.code, code, mutation)
 })
 
 test('an app that is missing or foreign: data null, the words that clients match, status 200', async () => {
   for (const appName of ['nobody', 'foreign', 'a/b', '']) {
-    assert.deepEqual(await send({ query: IPS, variables: { appName } }), {
+    assert.deepEqual(await t.send({ query: IPS, variables: { appName } }), {
       data: null,
       errors: [{ message: 'Could not find App', path: ['app'], extensions: { code: 'NOT_FOUND' } }],
     })
@@ -389,11 +367,11 @@ test('an app that is missing or foreign: data null, the words that clients match
 
 test('without a token nothing is answered', async () => {
   for (const authorization of ['', 'Bearer', 'Bearer fo1_wrong', `Bearer fo1_${'x'.repeat(43)}`]) {
-    const { data, errors } = await send({ query: '{viewer{__typename}}' }, authorization)
+    const { data, errors } = await t.send({ query: '{viewer{__typename}}' }, authorization)
     assert.equal(data, null)
     assert.equal(errors?.[0]?.extensions.code, 'UNAUTHORIZED')
   }
-  const flyV1 = await send({ query: '{viewer{__typename}}' }, `FlyV1 fm2_a,${token}`)
+  const flyV1 = await t.send({ query: '{viewer{__typename}}' }, `FlyV1 fm2_a,${t.token}`)
   assert.equal(flyV1.data.viewer.__typename, 'User')
 })
 
@@ -404,7 +382,7 @@ test('bad requests are answered in words: parse, validation, variables, body', a
   const type = await refused(ALLOC_IP, { input: { appId: 'web', type: 'v5' } })
   assert.match(type.message, /v5/)
   for (const body of [[], [{ query: '{viewer{__typename}}' }], { query: 7 }, 'text']) {
-    assert.equal((await send(body)).errors?.[0]?.extensions.code, 'BAD_REQUEST')
+    assert.equal((await t.send(body)).errors?.[0]?.extensions.code, 'BAD_REQUEST')
   }
 })
 
@@ -422,10 +400,10 @@ test('queries that are too large are refused before they cost anything', async (
   const circle = '{viewer{...f}} fragment f on User{...g} fragment g on User{...f}'
   assert.equal((await refused(circle)).extensions.code, 'GRAPHQL_VALIDATION_FAILED')
   assert.match((await refused(`{${'viewer '.repeat(4_100)}}`)).message, /token/i)
-  const large = await server.inject({
+  const large = await t.server.inject({
     method: 'POST',
     url: '/graphql',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${t.token}`, 'content-type': 'application/json' },
     payload: JSON.stringify({ query: `#${'x'.repeat(300_000)}` }),
   })
   assert.equal(large.statusCode, 413)
