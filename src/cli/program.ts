@@ -3,6 +3,7 @@ import { FairwayError, messageOf } from '../base/errors.ts'
 import { VERSION } from '../base/version.ts'
 import { registerApps } from './commands/apps.ts'
 import { registerAuth, registerVersion } from './commands/auth.ts'
+import { registerCompletion } from './commands/completion.ts'
 import { registerConfig } from './commands/config.ts'
 import { registerDeploy } from './commands/deploy.ts'
 import { registerEgress } from './commands/egress.ts'
@@ -53,6 +54,7 @@ export function buildProgram(io: Io): Command {
   // These talk to no API and have flags of their own.
   registerWorldCommands(program)
   registerTunnel(program, io)
+  registerCompletion(program, io)
   configure(program, io)
   return program
 }

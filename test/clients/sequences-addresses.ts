@@ -32,7 +32,7 @@ export const ADDRESSES: readonly Sequence[] = [
     command: 'ips release ADDRESS...',
     steps: [
       ...['<v4>', '<lhr>', '<v6>', '<private>'].map(RELEASE_IP),
-      { ...RELEASE_IP('<v6>'), answer: graphqlError(/./, 'NOT_FOUND') },
+      { ...RELEASE_IP('<v6>'), answer: graphqlError(/has no address/, 'ADDRESS_NOT_FOUND') },
     ],
   },
   { command: 'ips allocate', steps: [LIST, IPS('v6')] },
