@@ -1,4 +1,5 @@
 import type { Candidate, HostRoute, PortRoute } from '../../view/edge-view.ts'
+import type { LoadBucket } from './loads.ts'
 
 /**
  * Who serves a request. Choosing and counting are one step, so that neither a limit nor a drain can
@@ -6,6 +7,22 @@ import type { Candidate, HostRoute, PortRoute } from '../../view/edge-view.ts'
  */
 export interface Balancer {
   claim(route: PortRoute, wanted: ClaimOptions): Lease | Refusal
+  /** What a claim at this moment would go by; the best first. Claims nothing. */
+  explain(route: PortRoute, wanted: ClaimOptions): readonly Standing[]
+}
+
+/** How one candidate stands. */
+export interface Standing {
+  readonly candidate: Candidate
+  /** Why it cannot be chosen; null when it can. */
+  readonly refused: RefusalReason | null
+  /** The least is chosen; equal ones at random. */
+  readonly score: number
+  readonly distanceMs: number
+  readonly bucket: LoadBucket
+  /** Null for machines of other hosts, which count for themselves. */
+  readonly inFlight: number | null
+  readonly isLastResort: boolean
 }
 
 export interface ClaimOptions {

@@ -10,6 +10,7 @@ import type {
   Refusal,
   RefusalReason,
   Released,
+  Standing,
 } from './balancer.ts'
 import { type LoadBucket, LoadTable } from './loads.ts'
 import { Marks } from './marks.ts'
@@ -59,6 +60,7 @@ export function nearestBalancer(options: NearestOptions): Balancer {
         ? nearest.choose(route, wanted)
         : nearest.claimOwn(route, wanted.machine, wanted.exclude)
     },
+    explain: (route, wanted) => nearest.explain(route, wanted),
   }
 }
 
@@ -76,6 +78,9 @@ class Nearest {
   /** What the last `#pick` chose. Fields, because a request should not cost an object more. */
   #best: Candidate | null = null
   #bestVia: HostRoute | null = null
+  /** What the last `#judge` found. */
+  #via: HostRoute | null = null
+  #score = Infinity
 
   constructor(options: NearestOptions) {
     this.#options = options
@@ -110,41 +115,69 @@ class Nearest {
     return this.#claim(candidate, null) ?? REFUSALS['hard-limit']
   }
 
-  #pick(route: PortRoute, { exclude, probe }: ClaimOptions): Refusal | null {
-    const { host, view, random } = this.#options
-    const { down } = this.#pool
+  /** All candidates as the next claim would see them, the one that it would choose first. */
+  explain(route: PortRoute, wanted: ClaimOptions): Standing[] {
+    const { region, view } = this.#options
+    const standings = route.candidates.map((candidate): Standing => {
+      const refused = this.#judge(candidate, wanted)
+      const isLocal = candidate.endpoint.host === this.#options.host
+      return {
+        ...{ candidate, refused, score: this.#score, bucket: this.#bucket(candidate, isLocal) },
+        distanceMs: view.distanceMs(region, candidate.endpoint.region),
+        inFlight: isLocal ? this.#inFlight(candidate) : null,
+        isLastResort: refused === null && this.#score >= LAST,
+      }
+    })
+    return standings.sort((a, b) => a.score - b.score || a.distanceMs - b.distanceMs)
+  }
+
+  #pick(route: PortRoute, wanted: ClaimOptions): Refusal | null {
+    const { random } = this.#options
     let best: Candidate | null = null
     let bestVia: HostRoute | null = null
     let bestScore = Infinity
     let ties = 0
     let refused: RefusalReason = 'none'
     for (const candidate of route.candidates) {
-      const { endpoint } = candidate
-      if (exclude?.has(endpoint.machine)) continue
-      if (!isServing(candidate)) {
-        refused = rather(refused, whyNot(endpoint))
+      const why = this.#judge(candidate, wanted)
+      if (why !== null) {
+        refused = rather(refused, why)
         continue
       }
-      const via = endpoint.host === host ? null : view.host(endpoint.host)
-      if (via === undefined) continue
-      if (down.has(endpoint.machine)) {
-        refused = rather(refused, 'down')
-        continue
-      }
-      const bucket = this.#bucket(candidate, via === null)
-      if (bucket === 2) refused = 'hard-limit'
-      if (bucket === 2 && (via === null || !isProbed(endpoint.machine, probe))) continue
-      const score = this.#score(endpoint, via, bucket)
+      const score = this.#score
       if (score > bestScore) continue
       ties = score < bestScore ? 1 : ties + 1
       if (score === bestScore && random() * ties >= 1) continue
       best = candidate
-      bestVia = via
+      bestVia = this.#via
       bestScore = score
     }
     this.#best = best
     this.#bestVia = bestVia
     return best ? null : REFUSALS[refused]
+  }
+
+  /** Why the candidate cannot be chosen; null when it can, and `#via` and `#score` are its own then. */
+  #judge(candidate: Candidate, { exclude, probe }: ClaimOptions): RefusalReason | null {
+    const { host, view } = this.#options
+    const { endpoint } = candidate
+    this.#score = Infinity
+    if (exclude?.has(endpoint.machine)) return 'none'
+    if (!isServing(candidate)) return whyNot(endpoint)
+    const via = endpoint.host === host ? null : view.host(endpoint.host)
+    if (via === undefined) return 'none'
+    if (this.#pool.down.has(endpoint.machine)) return 'down'
+    const bucket = this.#bucket(candidate, via === null)
+    if (bucket === 2 && (via === null || !isProbed(endpoint.machine, probe))) return 'hard-limit'
+    this.#via = via
+    this.#score = this.#scoreOf(endpoint, via, bucket)
+    return null
+  }
+
+  #inFlight(candidate: Candidate): number | null {
+    const { loads } = this.#pool
+    const slot = loads.slotOf(candidate.endpoint.machine, candidate.service)
+    return slot < 0 ? null : loads.cells.count(slot)
   }
 
   #bucket(candidate: Candidate, local: boolean): LoadBucket {
@@ -155,7 +188,7 @@ class Nearest {
     return loads.bucket(loads.slotOf(machine, candidate.service), service.concurrency)
   }
 
-  #score(endpoint: Endpoint, via: HostRoute | null, bucket: LoadBucket): number {
+  #scoreOf(endpoint: Endpoint, via: HostRoute | null, bucket: LoadBucket): number {
     const { region, view } = this.#options
     const distance = Math.min(view.distanceMs(region, endpoint.region), DISTANCE_MAX)
     const score =
