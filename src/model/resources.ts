@@ -139,6 +139,22 @@ export const Endpoint = z.object({
 })
 export type Endpoint = z.infer<typeof Endpoint>
 
+/**
+ * A token by which requests to an app may be explained (`Fairway-Explain`). Public: only its SHA-256 is
+ * here, of 256 random bits. It goes with its lease; `expiresAtMs` is for edges that hear of that late.
+ */
+export const ExplainGrant = z.object({
+  id: z.string(),
+  app: z.string(),
+  /** An app of the same name in another org is not meant. */
+  org: z.string(),
+  /** 64 hexadecimal digits. */
+  hash: z.string().regex(/^[0-9a-f]{64}$/),
+  expiresAtMs: z.number(),
+})
+export type ExplainGrant = z.infer<typeof ExplainGrant>
+export const EXPLAIN_GRANTS_PER_APP_MAX = 16
+
 export const MACHINE_STATES = [
   'created',
   'starting',

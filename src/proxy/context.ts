@@ -6,7 +6,10 @@ import type { Balancer } from './balance/balancer.ts'
 import type { WaitQueues } from './balance/wait-queues.ts'
 import type { Counters } from './counters.ts'
 import type { AppLog } from './errors/app-log.ts'
+import type { ExplainGrants } from './explain/grants.ts'
 import { RequestHead } from './http1/request-head.ts'
+import type { Observer } from './observe/observer.ts'
+import type { AppMetrics } from './observe/series.ts'
 import type { Upstreams } from './upstream/upstreams.ts'
 
 /** What the connections of one worker share. */
@@ -24,11 +27,17 @@ export interface ProxyContext {
   readonly counters: Counters
   readonly upstreams: Upstreams
   readonly appLog: AppLog
+  /** What is counted of each app. */
+  readonly apps: AppMetrics
+  readonly observer: Observer
+  readonly explainGrants: ExplainGrants
   readonly scratch: Scratch
   /** All that clients and other edges have open. */
   readonly connections: Set<OpenConnection>
   /** Milliseconds since the epoch. */
   readonly now: () => number
+  /** Milliseconds that never go back, as fine as they come. */
+  readonly clock: () => number
   /** No request begins any more on connections that have none. */
   draining: boolean
 }

@@ -1,5 +1,6 @@
 import type net from 'node:net'
 import { Deadlines } from '../base/deadlines.ts'
+import type { Explanation } from '../model/explanation.ts'
 import type { Endpoint } from '../model/resources.ts'
 import type { EdgeView } from '../view/edge-view.ts'
 import { createBackhaulServer } from './backhaul/server.ts'
@@ -10,7 +11,13 @@ import { WaitQueues } from './balance/wait-queues.ts'
 import { type ProxyContext, Scratch } from './context.ts'
 import { type CounterSnapshot, Counters } from './counters.ts'
 import { AppLog, type OnAppLog } from './errors/app-log.ts'
+import { type ExplainQuestion, explain } from './explain/explainer.ts'
+import { ExplainGrants } from './explain/grants.ts'
 import { createListener, type OriginalDestination } from './listener/listener.ts'
+import { NOTHING_OBSERVED, type ObserveChoices, Observer } from './observe/observer.ts'
+import { type ObservedBatch, Outlet } from './observe/outlet.ts'
+import type { RowsSnapshot } from './observe/rows.ts'
+import { AppMetrics } from './observe/series.ts'
 import { Upstreams } from './upstream/upstreams.ts'
 
 export interface EdgeProxyOptions {
@@ -31,6 +38,10 @@ export interface EdgeProxyOptions {
   /** Milliseconds that never go back, for time-outs. */
   readonly monotonic?: () => number
   readonly random?: () => number
+  /** What is written down of requests; nothing when not given. */
+  readonly observe?: ObserveChoices
+  /** Lines and spans on their way out; each is acknowledged by `observed`. */
+  readonly onObserved?: (batch: ObservedBatch) => void
 }
 
 export type ListenOn =
@@ -41,6 +52,7 @@ export type ListenOn =
 export class EdgeProxy {
   readonly #ctx: ProxyContext
   readonly #options: EdgeProxyOptions
+  readonly #outlet: Outlet
   readonly #servers: net.Server[] = []
 
   constructor(options: EdgeProxyOptions) {
@@ -49,7 +61,10 @@ export class EdgeProxy {
     const random = options.random ?? Math.random
     const counters = new Counters()
     const { view, host, region, backhaulPort, loads = LoadTable.alone(), onReleased } = options
-    const deadlines = new Deadlines(options.monotonic ?? (() => performance.now()))
+    const clock = options.monotonic ?? (() => performance.now())
+    const deadlines = new Deadlines(clock)
+    const outlet = outletOf(options, counters)
+    this.#outlet = outlet
     const waiting = new WaitQueues({
       ...{ counters, random, loads, onReleased, now: () => deadlines.now },
     })
@@ -57,14 +72,18 @@ export class EdgeProxy {
       waiting.released(app, machine, released)
     this.#ctx = {
       ...{ view, host, region, backhaulPort, counters, now, draining: false, deadlines, waiting },
+      ...{ clock, apps: new AppMetrics(counters), scratch: new Scratch(), connections: new Set() },
       appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),
       balancer:
         options.balancer ??
         nearestBalancer({ host, region, view, random, now, loads, onRelease, counters }),
       upstreams: new Upstreams(() => this.#ctx, backhaulPort),
       appLog: new AppLog(options.onAppLog, now, counters),
-      scratch: new Scratch(),
-      connections: new Set(),
+      explainGrants: new ExplainGrants(view, counters, now),
+      observer: new Observer({
+        ...(options.observe ?? NOTHING_OBSERVED),
+        ...{ host, region, outlet, counters, random, now, onAppLog: options.onAppLog },
+      }),
     }
     this.#ctx.deadlines.start()
   }
@@ -79,13 +98,34 @@ export class EdgeProxy {
     return this.#listen(createBackhaulServer(this.#ctx), on)
   }
 
-  /** Something of the app has changed in the view, or a slot is free in another worker. */
+  /** A slot of the app is free in another worker. */
   wake(app: string): void {
     this.#ctx.waiting.wake(app)
   }
 
+  /** Something of the app has changed in the view. */
+  changed(app: string): void {
+    this.wake(app)
+    this.#ctx.apps.changed(app, this.#ctx.view.app(app)?.endpoints ?? null)
+  }
+
   snapshot(): CounterSnapshot {
     return this.#ctx.counters.snapshot()
+  }
+
+  /** Counts of each app. */
+  series(): RowsSnapshot {
+    return this.#ctx.apps.snapshot()
+  }
+
+  /** Batches of so many bytes are done with. */
+  observed(bytes: number): void {
+    this.#outlet.acknowledge(bytes)
+  }
+
+  /** What would become of a request now. */
+  explain(question: ExplainQuestion): Explanation {
+    return explain(this.#ctx, question)
   }
 
   /** What is open now: connections of clients and of other edges. */
@@ -114,6 +154,7 @@ export class EdgeProxy {
     for (const connection of this.#ctx.connections) connection.destroy()
     this.#ctx.upstreams.closeIdle()
     this.#ctx.deadlines.stop()
+    this.#outlet.flush()
   }
 
   #listen(server: net.Server, on: ListenOn): Promise<net.AddressInfo> {
@@ -128,6 +169,11 @@ export class EdgeProxy {
       })
     })
   }
+}
+
+function outletOf({ onObserved = () => {} }: EdgeProxyOptions, counters: Counters): Outlet {
+  const later = (ms: number, callback: () => void) => void setTimeout(callback, ms).unref()
+  return new Outlet({ counters, emit: onObserved, later })
 }
 
 const BACKLOG = 4096

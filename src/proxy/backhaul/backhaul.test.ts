@@ -46,6 +46,7 @@ async function nearEdge(
       const host = view.host(id)
       return host && { ...host, meshAddress: '127.0.0.1' }
     },
+    explainGrants: () => [],
     distanceMs: (a, b) => (a === b ? 0 : 100),
   }
   return lab.edge(apps(machines), { hosts: HOSTS, backhaulPort, view: onLoopback, ...rest })

@@ -34,6 +34,7 @@ function setUp(machines: TestMachine[], random = () => 0) {
     address: (address) => index.address(address),
     app: (name) => index.app(name),
     host: (id) => index.host(id),
+    explainGrants: () => [],
     distanceMs: (a, b) => (a === b ? 0 : (DISTANCES[`${a} ${b}`] ?? 1e6)),
   }
   const route = view.app('hello')!.port('tcp', 80)!

@@ -1,5 +1,5 @@
 import type { ResponseHead, ResponseMode } from '../../base/http1/response-head.ts'
-import type { PortRoute } from '../../view/edge-view.ts'
+import type { Candidate, PortRoute } from '../../view/edge-view.ts'
 import { codeOfRefusal, DRAINING } from '../backhaul/preface.ts'
 import {
   isRefusal,
@@ -11,6 +11,8 @@ import {
 import type { Turn, Waiter } from '../balance/wait-queues.ts'
 import type { ProxyContext } from '../context.ts'
 import { NO_ANSWER, textOf } from '../errors/codes.ts'
+import type { RequestRecord } from '../observe/record.ts'
+import type { InstanceSeries } from '../observe/series.ts'
 import { Attempts } from '../upstream/attempts.ts'
 import type { UpstreamConnection } from '../upstream/connection.ts'
 import type { UpstreamFailure, UpstreamUser } from '../upstream/exchange.ts'
@@ -49,6 +51,8 @@ export interface ExchangeRequest {
   readonly responseMode: ResponseMode
   /** Nobody else may use the upstream connection. */
   readonly alone: boolean
+  /** Where its way is written down; mostly nowhere. */
+  readonly record: RequestRecord | null
 }
 
 /**
@@ -64,6 +68,9 @@ export class Exchange implements UpstreamUser, Waiter {
   responded = false
   ticket = 0
   waitsUntil = 0
+  /** In the time of `ctx.clock`: when the request began, and its response. */
+  beganAt = 0
+  headAt = 0
 
   readonly #ctx: ProxyContext
   readonly #client: ExchangeClient
@@ -74,6 +81,10 @@ export class Exchange implements UpstreamUser, Waiter {
   #accepted = false
   readonly #attempts = new Attempts()
   #fresh = false
+  #sentAt = 0
+  /** What is counted of the machine that was asked last on this connection. */
+  #instance: InstanceSeries | null = null
+  #instanceOf: Candidate | null = null
   #waiting = false
   /** Too many wait already. */
   #crowded = false
@@ -106,6 +117,8 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#attempts.begin(this.#ctx.deadlines.now)
     this.#fresh = false
     this.#crowded = false
+    this.beganAt = this.#ctx.clock()
+    this.#sentAt = this.beganAt
     const { route, machine } = request
     // Who comes now must not overtake those who wait already.
     if (machine === null && this.#ctx.waiting.has(route.app, route.port))
@@ -171,6 +184,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onAccepted(): void {
     this.#accepted = true
+    this.#request!.record?.accepted(this.#ctx.clock())
     this.#body.taken(this.#request!.idempotent)
     this.#client.onAccepted()
     if (!this.requestDone) this.#client.resumeReading()
@@ -184,6 +198,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onResponse(head: ResponseHead, text: string, from: number, to: number, done: boolean): void {
     this.responded = true
+    this.#answered(head.status)
     if (done) this.#finish()
     else this.#body.drop()
     this.#client.sendResponse(head, text, from, to, done)
@@ -201,6 +216,8 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#accepted = false
     this.#lease = null
     this.#ctx.counters.error(failure.code)
+    this.#sentAt = 0
+    this.#request!.record?.failed(failure, this.#ctx.clock())
     // An app that closes idle connections, or an edge that is being replaced, is no reason to try
     // another machine.
     this.#fresh = failure.reused || failure.code === DRAINING
@@ -231,6 +248,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onSwitched(head: ResponseHead, from: number, to: number): void {
     this.responded = true
+    this.#answered(head.status)
     this.#body.drop()
     this.#client.switchProtocols(head, from, to)
   }
@@ -290,6 +308,9 @@ export class Exchange implements UpstreamUser, Waiter {
   #send(lease: Lease): void {
     const request = this.#request!
     this.#lease = lease
+    // A clock is read again only where time has passed since the request came.
+    if (this.#sentAt === 0) this.#sentAt = this.#ctx.clock()
+    request.record?.sent(lease, this.#sentAt)
     const upstream = this.#ctx.upstreams.take(lease, this.#fresh, request.alone)
     this.#upstream = upstream
     this.#accepted = false
@@ -327,6 +348,8 @@ export class Exchange implements UpstreamUser, Waiter {
       return false
     }
     this.#waiting = true
+    this.#sentAt = 0
+    this.#request!.record?.waiting(reason, this.#ctx.clock())
     this.#attempts.waits(reason)
     return true
   }
@@ -348,6 +371,22 @@ export class Exchange implements UpstreamUser, Waiter {
 
   #log(code: string, message: string, app: string, machine: string): void {
     this.#ctx.appLog.write({ app, machine, level: 'error', code, message })
+  }
+
+  /** The response's head is there. */
+  #answered(status: number): void {
+    const { candidate, via } = this.#lease!
+    const now = this.#ctx.clock()
+    this.headAt = now
+    this.#request!.record?.answered(status, now)
+    // A machine elsewhere is counted by the edge of its own host.
+    if (via !== null) return
+    if (candidate !== this.#instanceOf) {
+      const { app, machine } = candidate.endpoint
+      this.#instanceOf = candidate
+      this.#instance = this.#ctx.apps.instance(app, machine)
+    }
+    this.#instance!.responded(status, now - this.#sentAt)
   }
 
   /** Nothing of the request is held any more. */

@@ -12,6 +12,8 @@ export interface HttpPolicy {
   readonly added: string
   /** A PROXY header of this version begins each upstream connection; null: none. */
   readonly proxyProto: PortRoute['proxyProtoVersion'] | null
+  /** Requests that the app's own log tells of; null: none. */
+  readonly accessLog: { readonly sampleRate: number; readonly query: boolean } | null
 }
 
 const policies = new WeakMap<PortRoute, HttpPolicy>()
@@ -55,7 +57,15 @@ function readPolicy(route: PortRoute): HttpPolicy {
     removed: removed.size > 0 ? removed : null,
     added,
     proxyProto: route.handlers.includes('proxy_proto') ? route.proxyProtoVersion : null,
+    accessLog: accessLogOf(options.access_log),
   }
+}
+
+function accessLogOf(value: unknown): HttpPolicy['accessLog'] {
+  if (typeof value !== 'object' || value === null) return null
+  const { sample_rate: sampleRate = 1, query } = value as Record<string, unknown>
+  if (typeof sampleRate !== 'number' || !(sampleRate > 0)) return null
+  return { sampleRate, query: query === true }
 }
 
 const asRecord = (value: unknown): Record<string, unknown> =>

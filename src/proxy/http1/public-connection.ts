@@ -3,6 +3,7 @@ import { ChunkedScanner } from '../../base/http1/chunked.ts'
 import { withoutFields } from '../../base/http1/fields.ts'
 import type { HeadFault } from '../../base/http1/head-buffer.ts'
 import type { ResponseHead } from '../../base/http1/response-head.ts'
+import { EXPLAIN_HEADER } from '../../model/explanation.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
 import type { Lease } from '../balance/balancer.ts'
@@ -10,6 +11,7 @@ import type { ProxyContext } from '../context.ts'
 import { echoResponse } from '../echo.ts'
 import { ownResponse } from '../errors/pages.ts'
 import { RETRY_AFTER_SECONDS } from '../limits.ts'
+import { ClientObserver } from '../observe/client-observer.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
 import { HttpConnection } from './connection.ts'
 import { type HttpPolicy, policyOf } from './policy.ts'
@@ -50,6 +52,7 @@ export class PublicConnection extends HttpConnection {
   readonly #prefaceOrigin: string
   #route: PortRoute | null = null
   #policy: HttpPolicy | null = null
+  readonly #seen: ClientObserver
   #requestId = ''
   #minor = 1
   #toHead = false
@@ -65,6 +68,7 @@ export class PublicConnection extends HttpConnection {
     this.#origin = origin
     this.#resolver = resolver
     this.#ids = ids
+    this.#seen = new ClientObserver(ctx, origin)
     const { clientAddress, localAddress, localPort, https } = origin
     this.#forwardedFor = `${clientAddress}, ${localAddress}\r\n`
     this.#fixed =
@@ -94,15 +98,17 @@ export class PublicConnection extends HttpConnection {
       else this.#onUnknown(route, head.host)
       return
     }
+    if (route !== this.#route) {
+      this.#route = route
+      this.#policy = policyOf(route)
+      this.#seen.routed(route, this.#policy)
+    }
+    const policy = this.#policy!
+    this.#seen.begin(head, route, this.#requestId)
     if (route.forceHttps && !this.#origin.https) {
       this.#redirect(head)
       return
     }
-    if (route !== this.#route) {
-      this.#route = route
-      this.#policy = policyOf(route)
-    }
-    const policy = this.#policy!
     this.idleMs = policy.idleMs
     this.deadline = this.ctx.deadlines.now + policy.idleMs
     this.exchange.begin(
@@ -115,6 +121,7 @@ export class PublicConnection extends HttpConnection {
         wantsUpgrade: head.upgrade !== '',
         responseMode: policy.pristine ? 'pristine' : 'public',
         alone: policy.proxyProto !== null || head.upgrade !== '',
+        record: this.#seen.record,
       },
       body,
       this.body.done,
@@ -140,6 +147,11 @@ export class PublicConnection extends HttpConnection {
   }
 
   onAccepted(): void {}
+
+  protected override onEnded(isWhole: boolean): void {
+    this.#seen.ended(isWhole, this.received, this.sent)
+    if (!isWhole) this.#seen.closed()
+  }
 
   sendFailure(status: 502 | 503 | 504, code: string, message: string): void {
     this.#answer(status, message, code, status === 503 ? RETRY_AFTER : undefined)
@@ -170,6 +182,9 @@ export class PublicConnection extends HttpConnection {
       else if (this.#minor === 0) fields += 'Connection: keep-alive\r\n'
       if (!head.hasDate) fields += `Date: ${new Date().toUTCString()}\r\n`
     }
+    this.#seen.responded(head.status, this.exchange.headAt - this.exchange.beganAt, '')
+    if (this.#seen.record?.explaining)
+      fields = withoutFields(fields, EXPLAIN_FIELDS) + this.#seen.explainField()
     const start = head.statusText === '200 OK' ? OK_LINE : `HTTP/1.1 ${head.statusText}\r\n`
     if (policy.pristine) return `${start}${fields}\r\n`
     const own = head.minor === 1 ? RESPONSE_FIELDS : RESPONSE_FIELDS_10
@@ -232,6 +247,8 @@ export class PublicConnection extends HttpConnection {
   #redirect(head: RequestHead): void {
     const host = (head.host || hostOf(this.#origin.localAddress)).replace(/:\d*$/, '')
     const location = `https://${host}${head.target === '*' ? '/' : head.target}`
+    // Nothing is waited for: no time has passed.
+    this.exchange.beganAt = this.ctx.clock()
     this.#answer(301, location, undefined, `Location: ${location}\r\n`)
   }
 
@@ -240,8 +257,11 @@ export class PublicConnection extends HttpConnection {
     this.ctx.counters.requests[(status / 100) | 0]!++
     const { closing: close } = this
     const toHead = this.#toHead
+    this.#seen.responded(status, this.ctx.clock() - this.exchange.beganAt, code ?? '')
+    const explained = this.#seen.explainField()
+    const all = explained === '' ? fields : explained + (fields ?? '')
     this.answer(
-      ownResponse({ status, text, code, fields, requestId: this.#requestId, close, toHead }),
+      ownResponse({ status, text, code, fields: all, requestId: this.#requestId, close, toHead }),
     )
   }
 }
@@ -251,5 +271,6 @@ const OK_LINE = 'HTTP/1.1 200 OK\r\n'
 const RESPONSE_FIELDS = `Server: ${SERVER}\r\nVia: 1.1 ${VIA_NAME}\r\nFly-Request-Id: `
 const RESPONSE_FIELDS_10 = RESPONSE_FIELDS.replace('1.1', '1.0')
 const HEAD_END = '\r\n\r\n'
+const EXPLAIN_FIELDS = new Set([EXPLAIN_HEADER.toLowerCase()])
 const CHUNK_FIELDS = new Set(['transfer-encoding', 'trailer'])
 const hostOf = (address: string): string => (address.includes(':') ? `[${address}]` : address)

@@ -46,6 +46,8 @@ const ID = {
   forwardedPort: 8,
   /** Dropped without a look: hop by hop, or what only the edge may assert. */
   dropped: 9,
+  traceparent: 10,
+  explain: 11,
 } as const
 
 const NAMES = new NameTable({
@@ -57,6 +59,8 @@ const NAMES = new NameTable({
   expect: ID.expect,
   'x-forwarded-for': ID.forwardedFor,
   'x-forwarded-port': ID.forwardedPort,
+  traceparent: ID.traceparent,
+  'fairway-explain': ID.explain,
   'keep-alive': ID.dropped,
   'proxy-connection': ID.dropped,
   // H15; also a promise about trailers that is ours to make to the app, not the client's.
@@ -106,6 +110,10 @@ export class RequestHead {
   forwardedFor = ''
   hasForwardedPort = false
   idempotent = false
+  /** As sent, or ''; several are none (W3C Trace Context 3.2). */
+  traceparent = ''
+  /** The token that an operator shows for an explanation, or ''; never passed on. */
+  explain = ''
   /**
    * What goes on: request line and field lines, without hop-by-hop ones and (unless trusted)
    * without what only an edge asserts. Ends with CRLF; the empty line is not in it.
@@ -145,6 +153,8 @@ export class RequestHead {
     this.expectContinue = false
     this.forwardedFor = ''
     this.hasForwardedPort = false
+    this.traceparent = ''
+    this.explain = ''
     this.forward = ''
   }
 
@@ -282,6 +292,11 @@ export class RequestHead {
       this.upgrade = value
     } else if (id === ID.forwardedFor) {
       this.forwardedFor += this.forwardedFor === '' ? value : `, ${value}`
+    } else if (id === ID.traceparent) {
+      this.traceparent = this.traceparent === '' ? value : SEVERAL
+      return null
+    } else if (id === ID.explain) {
+      this.explain = value
     } else if (id === ID.forwardedPort) {
       this.hasForwardedPort = true
       return null
@@ -335,6 +350,9 @@ export class RequestHead {
     return null
   }
 }
+
+/** No valid value of anything. */
+const SEVERAL = ','
 
 const SPAN = newFieldSpan()
 
