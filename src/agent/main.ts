@@ -25,6 +25,8 @@ import { Agent } from './agent.ts'
 import { type AgentConfig, readAgentConfig } from './config.ts'
 import { ControlClient } from './control-client.ts'
 import { artifactDownloads } from './downloads.ts'
+import { EDGE_SOCKET } from './edge-config.ts'
+import { createEdgeProbe } from './edge-probe.ts'
 import { createHostEgress } from './host-egress.ts'
 import type { Announcer, HostEgress, HostNetwork, MachineManager } from './parts.ts'
 
@@ -58,6 +60,7 @@ const agent = new Agent({
   machines,
   announcer: createAnnouncements(config, log),
   egressWatch: createEgressWatch(config, machines, log),
+  edge: createEdgeProbe(join(config.runDir, EDGE_SOCKET)),
 })
 
 process.on('SIGTERM', () => void close())

@@ -17,6 +17,7 @@ import type { ApiContext } from './context.ts'
 import { registerEgress } from './egress.ts'
 import { registerEgressCalls } from './egress-calls.ts'
 import { registerExec } from './exec.ts'
+import { registerExplain } from './explain.ts'
 import { registerGraphql } from './graphql/graphql.ts'
 import { registerIpAssignments } from './ip-assignments.ts'
 import { registerLogs } from './logs.ts'
@@ -107,6 +108,7 @@ function registerRoutes(app: Api, context: ApiContext): void {
   registerIpAssignments(app, context)
   registerEgress(app, context)
   registerEgressCalls(app, context)
+  registerExplain(app, context)
   registerOutbound(app, context)
   registerPlatform(app, context)
   registerSecrets(app, context)

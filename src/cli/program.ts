@@ -14,6 +14,7 @@ import { registerOrgs } from './commands/orgs.ts'
 import { registerOutbound } from './commands/outbound.ts'
 import { registerRegions } from './commands/regions.ts'
 import { registerReleases } from './commands/releases.ts'
+import { registerRoute } from './commands/route.ts'
 import { registerScale } from './commands/scale.ts'
 import { registerSecrets } from './commands/secrets.ts'
 import { registerStatus } from './commands/status.ts'
@@ -31,6 +32,7 @@ const REGISTER = [
   registerEgress,
   registerOutbound,
   registerLogs,
+  registerRoute,
   registerMachine,
   registerScale,
   registerSecrets,
