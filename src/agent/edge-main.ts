@@ -29,7 +29,7 @@ const VIEW_WAIT_MS = 5_000
 const DRAIN_SLACK_MS = 1_000
 
 const config = EdgeConfig.parse(JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')))
-const outlets = openOutlets()
+const outlets = new EdgeOutlets(config, (why) => console.error(why))
 const viewLoaded = Promise.withResolvers<void>()
 
 const loads = new EdgeLoads({
@@ -117,14 +117,6 @@ async function metrics(): Promise<string> {
       connectionsRefused: limitOf('connections'),
     })
   )
-}
-
-function openOutlets(): EdgeOutlets {
-  try {
-    return new EdgeOutlets(config, (why) => console.error(why))
-  } catch (error) {
-    return fail(messageOf(error))
-  }
 }
 
 async function drain(): Promise<void> {

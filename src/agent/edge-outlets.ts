@@ -1,5 +1,6 @@
 import { AsyncLog } from '../base/async-log.ts'
 import { systemClock } from '../base/clock.ts'
+import { messageOf } from '../base/errors.ts'
 import type { ObservedBatch } from '../proxy/observe/outlet.ts'
 import type { EdgeConfig } from './edge-config.ts'
 import { OtlpExporter, readHeadersFile } from './otlp-exporter.ts'
@@ -7,21 +8,32 @@ import { OtlpExporter, readHeadersFile } from './otlp-exporter.ts'
 /** What an ending edge gives to spans that wait. */
 const EXPORT_CLOSE_MS = 2_000
 
+/** Null when no traces are wanted, or when they cannot be sent: traffic does not wait for its traces. */
+function exporterOf(
+  { traces, host, region }: EdgeConfig,
+  onProblem: (why: string) => void,
+): OtlpExporter | null {
+  if (!traces) return null
+  try {
+    return new OtlpExporter({
+      ...{ endpoint: traces.endpoint, clock: systemClock, random: Math.random, onProblem },
+      headers: traces.headersFile === null ? {} : readHeadersFile(traces.headersFile),
+      resource: { host, region },
+    })
+  } catch (error) {
+    onProblem(`no spans are exported: ${messageOf(error)}`)
+    return null
+  }
+}
+
 /** Where what the edge's workers write down goes: the access log's file, and the receiver of spans. */
 export class EdgeOutlets {
   readonly #log: AsyncLog | null
   readonly #exporter: OtlpExporter | null
 
-  /** Throws `bad_config` when the file of header fields cannot be used. */
-  constructor({ accessLog, traces, host, region }: EdgeConfig, onProblem: (why: string) => void) {
-    this.#log = accessLog && new AsyncLog(accessLog.path)
-    this.#exporter =
-      traces &&
-      new OtlpExporter({
-        ...{ endpoint: traces.endpoint, clock: systemClock, random: Math.random, onProblem },
-        headers: traces.headersFile === null ? {} : readHeadersFile(traces.headersFile),
-        resource: { host, region },
-      })
+  constructor(config: EdgeConfig, onProblem: (why: string) => void) {
+    this.#log = config.accessLog && new AsyncLog(config.accessLog.path)
+    this.#exporter = exporterOf(config, onProblem)
   }
 
   /** `done`: the batch is written or queued, or was dropped. */

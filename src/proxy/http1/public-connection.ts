@@ -3,7 +3,6 @@ import { ChunkedScanner } from '../../base/http1/chunked.ts'
 import { withoutFields } from '../../base/http1/fields.ts'
 import type { HeadFault } from '../../base/http1/head-buffer.ts'
 import type { ResponseHead } from '../../base/http1/response-head.ts'
-import { EXPLAIN_HEADER } from '../../model/explanation.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
 import type { Lease } from '../balance/balancer.ts'
@@ -183,8 +182,7 @@ export class PublicConnection extends HttpConnection {
       if (!head.hasDate) fields += `Date: ${new Date().toUTCString()}\r\n`
     }
     this.#seen.responded(head.status, this.exchange.headAt - this.exchange.beganAt, '')
-    if (this.#seen.record?.explaining)
-      fields = withoutFields(fields, EXPLAIN_FIELDS) + this.#seen.explainField()
+    fields += this.#seen.explainField()
     const start = head.statusText === '200 OK' ? OK_LINE : `HTTP/1.1 ${head.statusText}\r\n`
     if (policy.pristine) return `${start}${fields}\r\n`
     const own = head.minor === 1 ? RESPONSE_FIELDS : RESPONSE_FIELDS_10
@@ -271,6 +269,5 @@ const OK_LINE = 'HTTP/1.1 200 OK\r\n'
 const RESPONSE_FIELDS = `Server: ${SERVER}\r\nVia: 1.1 ${VIA_NAME}\r\nFly-Request-Id: `
 const RESPONSE_FIELDS_10 = RESPONSE_FIELDS.replace('1.1', '1.0')
 const HEAD_END = '\r\n\r\n'
-const EXPLAIN_FIELDS = new Set([EXPLAIN_HEADER.toLowerCase()])
 const CHUNK_FIELDS = new Set(['transfer-encoding', 'trailer'])
 const hostOf = (address: string): string => (address.includes(':') ? `[${address}]` : address)
