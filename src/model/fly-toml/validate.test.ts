@@ -269,6 +269,13 @@ const cases: readonly (readonly [string, string, 'error' | 'warning', string, Re
     /-1/,
   ],
   [
+    'access log',
+    http('[http_service.http_options.access_log]\nsample_rate=10'),
+    'error',
+    'http_service.http_options.access_log.sample_rate',
+    /10 is not a share/,
+  ],
+  [
     'response header',
     http('[http_service.http_options.response.headers]\n"a b"="c"'),
     'error',
