@@ -45,8 +45,8 @@ describe('observing', () => {
 
   const explain = async (...flags: readonly string[]): Promise<Answer> =>
     JSON.parse((await world.fairway(['route', 'explain', URL, ...flags, '--json'])).stdout)
-  const metrics = async (host: string) => {
-    const socket = `/run/fairway/${host}/edge-metrics.sock`
+  const metrics = async (host: string, name = 'edge-metrics.sock') => {
+    const socket = `/run/fairway/${host}/${name}`
     const curl = ['curl', '-sf', '--unix-socket', socket, 'http://edge/metrics']
     return (await world.exec(host, curl)).stdout
   }
@@ -145,12 +145,17 @@ describe('observing', () => {
       /^fly_edge_http_responses_count\{app="balance",region="nrt",host="\w+",status="200"\} [1-9]/m,
     )
     assert.doesNotMatch(edge, /^fly_app_http_responses_count/m)
-    const instances = await Promise.all(['host-iad1', 'host-iad2'].map(metrics))
+    const instances = await Promise.all(['host-iad1', 'host-iad2'].map((host) => metrics(host)))
     assert.match(
       instances.join(''),
       /^fly_app_http_response_time_seconds_count\{app="balance",region="iad",host="\w+",instance="\w+",status="200"\} [1-9]/m,
     )
     assert.match(instances.join(''), /^fly_app_concurrency\{app="balance",.*\} 0$/m)
+    const agents = await Promise.all(
+      ['host-iad1', 'host-iad2'].map((host) => metrics(host, 'egress.sock')),
+    )
+    assert.match(agents.join(''), /^fly_instance_up\{app="balance",.*\} 1$/m)
+    assert.match(agents.join(''), /^fly_instance_net_recv_packets\{app="balance",.*\} [1-9]/m)
   })
 
   test('every request has a line in the access log of its edge', async () => {

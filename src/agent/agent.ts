@@ -11,6 +11,7 @@ import type { EdgeProbe } from './edge-probe.ts'
 import { type FeedSocketServer, serveFeedSocket } from './feed-socket.ts'
 import { FeedState } from './feed-state.ts'
 import { HostRecords, type RecordsChanged } from './host-records.ts'
+import type { InstanceMetrics } from './instance-metrics.ts'
 import type { Announcer, EgressWatch, HostEgress, HostNetwork, MachineManager } from './parts.ts'
 import { openReplica } from './replica.ts'
 import { ReplicaWriter } from './replica-writer.ts'
@@ -28,6 +29,7 @@ export interface AgentDeps {
   readonly announcer: Announcer
   readonly egressWatch: EgressWatch
   readonly edge: EdgeProbe
+  readonly instances: Pick<InstanceMetrics, 'report'>
   readonly clock: Clock
   readonly random: () => number
   readonly log: Logger
@@ -78,7 +80,10 @@ export class Agent {
         if (this.#areMachinesUp) machines.edgeLog(line)
       },
     })
-    machines.onReport((report) => this.#reporter.machine(report))
+    machines.onReport((report) => {
+      this.#reporter.machine(report)
+      deps.instances.report(report)
+    })
     egress.follow({
       inForce: ({ revision, announced }) => {
         this.#reporter.setEgressRevision(revision)

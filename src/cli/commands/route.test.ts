@@ -3,14 +3,14 @@ import { once } from 'node:events'
 import http from 'node:http'
 import type net from 'node:net'
 import { after, before, test } from 'node:test'
-import type { Explanation } from '../../model/explanation.ts'
+import type { ExplainedCandidate, Explanation } from '../../model/explanation.ts'
 import { Reply } from '../testing.ts'
 import { type CommandOptions, ok, run } from '../testing-commands.ts'
 
-const CANDIDATE = {
+const CANDIDATE: ExplainedCandidate = {
   ...{ machine: 'm1', host: 'lhr1', region: 'lhr', state: 'started', distanceMs: 0 },
   ...{ load: 0, inFlight: 2, refused: null, isLastResort: false },
-} as const
+}
 const EXPLANATION: Explanation = {
   edge: { host: 'lhr1', region: 'lhr', revision: 12 },
   address: { ip: '203.0.113.1', port: 80, kind: 'shared' },
