@@ -86,3 +86,11 @@ for (const [what, observing] of [
   ['traces, all', observer(null, 1)],
 ] as const)
   measure(what, ROUNDS / 10, () => through(observing, 0, 1))
+
+const full = new AppMetrics(counters)
+for (let app = 0; app < 1_000; app++)
+  for (const status of [200, 304, 404, 503]) full.edge(`app-${app}`).responded(status, 1)
+measure('a snapshot of 1,000 apps with 4 statuses each', 100, () => {
+  const { labels, values } = full.snapshot()
+  structuredClone({ labels, values }, { transfer: [values.buffer] })
+})

@@ -81,6 +81,7 @@ const bodyOf = (names: Names) => ({
   hostname: 'www.example.com',
   fullchain: 'x',
   private_key: 'x',
+  url: `http://${names.app}.fairway.test/`,
   image: `registry.fairway.test/${names.app}@sha256:${digest}`,
 })
 
@@ -114,9 +115,15 @@ test('every call needs a token, but health and the description of the calls', as
 test('what is another org’s is answered like what is not there, and stays as it was', async () => {
   const state = async () => {
     const { store } = t.control.context
-    const pages = ['app/', 'machine/', 'secrets/', 'address/', 'release/', 'artifact/'].map(
-      async (prefix) => (await store.range(prefix, {})).kvs,
-    )
+    const pages = [
+      'app/',
+      'machine/',
+      'secrets/',
+      'address/',
+      'release/',
+      'artifact/',
+      'explain/',
+    ].map(async (prefix) => (await store.range(prefix, {})).kvs)
     return JSON.stringify(await Promise.all(pages))
   }
   const before = await state()

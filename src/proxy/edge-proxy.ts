@@ -106,7 +106,9 @@ export class EdgeProxy {
   /** Something of the app has changed in the view. */
   changed(app: string): void {
     this.wake(app)
-    this.#ctx.apps.changed(app, this.#ctx.view.app(app)?.endpoints ?? null)
+    const { apps, view } = this.#ctx
+    // Nobody's routes are made only to find out that nothing is counted of them.
+    if (apps.has(app)) apps.changed(app, view.app(app)?.endpoints ?? null)
   }
 
   snapshot(): CounterSnapshot {

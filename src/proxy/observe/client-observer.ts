@@ -46,11 +46,11 @@ export class ClientObserver {
     const isExplained = head.explain !== '' && this.#mayExplain(head.explain, route)
     const wanted = this.#ctx.observer.sample(this.#policy!, head.traceparent)
     if (wanted === 0 && !isExplained) return
-    const { clientAddress, localPort } = this.#origin
+    const { clientAddress, localPort, https } = this.#origin
     const record = this.#ctx.observer.record(
       {
         ...{ requestId, app: route.app, method: head.method, target: head.target },
-        ...{ host: head.host, httpMinor: head.minor, clientAddress, localPort },
+        ...{ host: head.host, httpMinor: head.minor, clientAddress, localPort, https },
         ...{ time: this.#ctx.now(), beganAt: this.#ctx.clock() },
         trace: parseTraceparent(head.traceparent),
       },

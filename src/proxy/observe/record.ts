@@ -36,6 +36,7 @@ export interface RecordedRequest {
   readonly httpMinor: number
   readonly clientAddress: string
   readonly localPort: number
+  readonly https: boolean
   /** Milliseconds since the epoch. */
   readonly time: number
   readonly beganAt: number

@@ -227,6 +227,11 @@ export class AppMetrics {
     return series
   }
 
+  /** Whether anything is counted of the app. */
+  has(app: string): boolean {
+    return this.#edges.has(app) || this.#instances.has(app)
+  }
+
   /** Something of the app has changed: what is gone is not told any more. `machines` null: all of it. */
   changed(app: string, machines: readonly { readonly machine: string }[] | null): void {
     if (machines === null) {

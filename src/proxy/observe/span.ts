@@ -34,7 +34,7 @@ export function spanOf(
   const at = (now: number) => request.time + (now - request.beganAt)
   const attributes: SpanAttribute[] = [
     ['http.request.method', method],
-    ['url.scheme', 'http'],
+    ['url.scheme', request.https ? 'https' : 'http'],
     ['url.path', pathOf(request.target)],
     ['server.address', request.host],
     ['server.port', request.localPort],
