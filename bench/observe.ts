@@ -52,6 +52,7 @@ const request = (beganAt: number): RecordedRequest => ({
   ...{
     clientAddress: '198.51.100.7',
     localPort: 80,
+    https: false,
     time: 1_764_455_000_123,
     beganAt,
     trace: null,
