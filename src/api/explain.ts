@@ -8,7 +8,7 @@ import type { Host } from '../model/resources.ts'
 import type { AgentCallFailed } from '../model/wire.ts'
 import type { ApiContext } from './context.ts'
 import { appPath, parseInput } from './input.ts'
-import { closedSignal } from './machines.ts'
+import { closedSignal } from './machine-path.ts'
 
 /** Explanations of requests (docs/observability.md): an edge is asked, in a region or the one that is named. */
 
