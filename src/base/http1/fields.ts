@@ -118,7 +118,7 @@ export function listOf(value: string): string[] {
 }
 
 /** Optional white space only: String.trim would also take characters that are content (0xa0). */
-function trimBlanks(part: string): string {
+export function trimBlanks(part: string): string {
   let start = 0
   let end = part.length
   while (start < end && isBlank(part.charCodeAt(start))) start++

@@ -3,7 +3,7 @@ import { HEAD_BYTES_MAX, type MessageLimit } from './limits.ts'
 
 /** Why a head is refused: the status that the client gets, and the reason in words. */
 export interface HeadFault {
-  readonly status: 400 | 405 | 414 | 431 | 505
+  readonly status: 400 | 405 | 408 | 414 | 431 | 501 | 505
   readonly reason: string
   readonly limit?: MessageLimit
 }

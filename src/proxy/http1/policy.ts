@@ -1,4 +1,4 @@
-import { CHAR_CLASS, FIELD, TOKEN } from '../../base/http1/chars.ts'
+import { isFieldValue, isToken } from '../../base/http1/chars.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { REQUEST_IDLE_MS } from '../limits.ts'
 
@@ -70,11 +70,3 @@ function accessLogOf(value: unknown): HttpPolicy['accessLog'] {
 
 const asRecord = (value: unknown): Record<string, unknown> =>
   typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
-
-const every = (text: string, mask: number): boolean => {
-  for (let i = 0; i < text.length; i++)
-    if (((CHAR_CLASS[text.charCodeAt(i)] ?? 0) & mask) === 0) return false
-  return true
-}
-const isToken = (text: string): boolean => text !== '' && every(text, TOKEN)
-const isFieldValue = (text: string): boolean => every(text, FIELD)

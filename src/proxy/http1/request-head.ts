@@ -1,4 +1,4 @@
-import { CHAR_CLASS, SP, TARGET, TOKEN } from '../../base/http1/chars.ts'
+import { CHAR_CLASS, isToken, SP, TARGET, TOKEN } from '../../base/http1/chars.ts'
 import {
   contentLength,
   equalsToken,
@@ -6,9 +6,11 @@ import {
   NameTable,
   newFieldSpan,
   scanField,
+  trimBlanks,
   withoutFields,
 } from '../../base/http1/fields.ts'
 import { BAD_LINE, type HeadFault } from '../../base/http1/head-buffer.ts'
+import { isHost } from '../../base/http1/host.ts'
 import * as limits from '../limits.ts'
 
 const fault = (reason: string): HeadFault => ({ status: 400, reason })
@@ -19,7 +21,8 @@ const FAULTS = {
   target: fault('the request target has a character that must be percent-encoded'),
   targetForm: fault('the request target is neither a path, nor http://..., nor * for OPTIONS'),
   authority: fault('the request target and the Host header name different hosts'),
-  connect: { status: 405, reason: 'CONNECT is not served here' },
+  // Not 405, which would have to say what the app allows (RFC 9110 15.5.6).
+  connect: { status: 501, reason: 'CONNECT is not served here' },
   version: { status: 505, reason: 'only HTTP/1.0 and HTTP/1.1 are spoken here' },
   field: fault('a header line is malformed'),
   hostMissing: fault('an HTTP/1.1 request needs a Host header'),
@@ -28,6 +31,7 @@ const FAULTS = {
   length: fault('Content-Length is not one number'),
   lengthTwice: fault('more than one Content-Length'),
   encoding: fault('Transfer-Encoding is not exactly "chunked"'),
+  unknownCoding: { status: 501, reason: 'no transfer coding but "chunked" is known here' },
   bothFramings: fault('Content-Length and Transfer-Encoding together'),
   nominated: fault('the Connection header lists a header that frames or routes the request'),
   expectTwice: fault('more than one Expect or Upgrade header'),
@@ -208,9 +212,11 @@ export class RequestHead {
       if (!scheme) return FAULTS.targetForm
       const rest = target.slice(scheme[0].length)
       const authority = /^[^/?]*/.exec(rest)![0]
-      if (!validHost(authority, 0, authority.length)) return FAULTS.targetForm
+      if (!isHost(authority, 0, authority.length)) return FAULTS.targetForm
       const path = rest.slice(authority.length)
-      this.target = path.startsWith('/') ? path : `/${path}`
+      // RFC 9112 3.2.4: a server as a whole has no path.
+      if (path === '' && this.method === 'OPTIONS') this.target = '*'
+      else this.target = path.startsWith('/') ? path : `/${path}`
       this.host = authority
     }
     // We speak for ourselves in the message that goes on, so its version is ours (RFC 9110 2.5).
@@ -260,7 +266,7 @@ export class RequestHead {
     switch (id) {
       case ID.host:
         if (this.host !== '') return FAULTS.hostTwice
-        if (!validHost(text, valueStart, valueEnd)) return FAULTS.host
+        if (!isHost(text, valueStart, valueEnd)) return FAULTS.host
         this.host = text.slice(valueStart, valueEnd)
         return null
       case ID.contentLength:
@@ -268,9 +274,7 @@ export class RequestHead {
         this.length = contentLength(text, valueStart, valueEnd)
         return this.length < 0 ? FAULTS.length : null
       case ID.transferEncoding:
-        if (this.chunked || !equalsChunked(text, valueStart, valueEnd)) return FAULTS.encoding
-        this.chunked = true
-        return null
+        return this.#coding(text, valueStart, valueEnd)
       case ID.expect:
         if (this.expectContinue) return FAULTS.expectTwice
         this.expectContinue = text.slice(valueStart, valueEnd).toLowerCase() === '100-continue'
@@ -280,6 +284,15 @@ export class RequestHead {
       default:
         return this.#rewritten(id, at, next, text.slice(valueStart, valueEnd))
     }
+  }
+
+  #coding(text: string, start: number, end: number): HeadFault | null {
+    if (this.chunked) return FAULTS.encoding
+    if (end - start === CHUNKED.length && equalsToken(text, start, CHUNKED)) {
+      this.chunked = true
+      return null
+    }
+    return endsWithChunked(text.slice(start, end)) ? FAULTS.unknownCoding : FAULTS.encoding
   }
 
   /** Fields that the edge replaces or takes away; between edges only their meaning is read. */
@@ -356,33 +369,11 @@ const SEVERAL = ','
 
 const SPAN = newFieldSpan()
 
-function equalsChunked(text: string, start: number, end: number): boolean {
-  return end - start === 7 && equalsToken(text, start, 'chunked')
-}
+const CHUNKED = 'chunked'
 
-/** uri-host [":" port] (RFC 9110 7.2): name, IPv4, or IPv6 in brackets. */
-function validHost(text: string, start: number, end: number): boolean {
-  if (start === end) return false
-  let i = start
-  if (text.charCodeAt(i) === 91) {
-    i++
-    while (i < end && HOST_V6[text.charCodeAt(i)] === 1) i++
-    if (text.charCodeAt(i) !== 93 || i === start + 1) return false
-    i++
-  } else {
-    while (i < end && HOST_NAME[text.charCodeAt(i)] === 1) i++
-    if (i === start) return false
-  }
-  if (i === end) return true
-  if (text.charCodeAt(i) !== 58 || end - i > 6) return false
-  for (i++; i < end; i++) {
-    const c = text.charCodeAt(i)
-    if (c < 48 || c > 57) return false
-  }
-  return true
+/** Other codings and then chunked: framed, but in a way unknown here (RFC 9112 6.1 and 6.3). */
+function endsWithChunked(value: string): boolean {
+  const codings = value.toLowerCase().split(',').map(trimBlanks)
+  const others = codings.slice(0, -1).map((coding) => trimBlanks(coding.split(';', 1)[0]!))
+  return codings.at(-1) === CHUNKED && others.every((name) => isToken(name) && name !== CHUNKED)
 }
-
-const charSet = (pattern: RegExp): Uint8Array =>
-  Uint8Array.from({ length: 256 }, (_, c) => (pattern.test(String.fromCharCode(c)) ? 1 : 0))
-const HOST_NAME = charSet(/[A-Za-z0-9._~%!$&'()*+;=-]/)
-const HOST_V6 = charSet(/[0-9A-Fa-f:.]/)
