@@ -17,6 +17,14 @@ export const BAD_LINE: HeadFault = {
   status: 400,
   reason: 'the request line is not "METHOD target HTTP/1.1"',
 }
+export const HEAD_TOO_LATE: HeadFault = {
+  status: 408,
+  reason: 'the request head did not come in time',
+}
+export const BODY_TOO_LATE: HeadFault = {
+  status: 408,
+  reason: 'the request body did not come in time',
+}
 
 /**
  * A request head that comes in parts. Only the seam to the last part is searched, so that a client
@@ -43,6 +51,11 @@ export class HeadBuffer {
     this.#text += part
     this.#tail = seam.slice(-3)
     return at < 0 ? -1 : before + at
+  }
+
+  /** There is more than the empty line that may come before a request (RFC 9112 2.2). */
+  get begun(): boolean {
+    return this.#text.length > 2 || (this.#text !== '' && this.#text.charCodeAt(0) !== CR)
   }
 
   get text(): string {

@@ -3,7 +3,9 @@ import type { Timed } from '../../base/deadlines.ts'
 import { BodyTracker } from '../../base/http1/body.ts'
 import {
   BAD_LINE,
+  BODY_TOO_LATE,
   HEAD_TOO_LARGE,
+  HEAD_TOO_LATE,
   HeadBuffer,
   type HeadFault,
 } from '../../base/http1/head-buffer.ts'
@@ -34,6 +36,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   protected sent = 0
   /** How long the present request may go without an octet. */
   protected idleMs = limits.REQUEST_IDLE_MS
+  /** How long a head may take from its first octet on. */
+  protected headReadMs = limits.HEAD_READ_MS
   protected readonly body = new BodyTracker()
   /** A request on its way to an idle connection is answered rather than cut off. */
   protected readonly refusesWhenDraining: boolean = false
@@ -153,7 +157,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
         this.#onHead(text, end, data, end + 4)
         return
       }
-      this.deadline = this.ctx.deadlines.now + limits.HEAD_READ_MS
+      this.deadline = this.ctx.deadlines.now + this.headReadMs
     }
     const before = this.#head.text.length
     const part = latin1(data, 0, data.length)
@@ -227,6 +231,15 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     else this.#refuse({ status: 400, reason: this.body.fault ?? 'the request body is malformed' })
   }
 
+  /** It is the client who owes the next octet. */
+  #onLateBody(): void {
+    this.ctx.counters.limit('request_body_ms')
+    const { responded } = this.exchange
+    this.exchange.abort()
+    if (responded) this.cut()
+    else this.#refuse(BODY_TOO_LATE)
+  }
+
   #refuse(fault: HeadFault): void {
     this.closing = true
     this.#held = null
@@ -280,11 +293,14 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     const { counters } = this.ctx
     if (this.#state === STATE.head) {
       counters.limit(this.#head.empty ? 'client_idle_ms' : 'head_read_ms')
-      this.socket.destroy()
+      // Whoever has asked nothing would take an answer for that of its next request.
+      if (this.#head.begun && !this.trusted) this.#refuse(HEAD_TOO_LATE)
+      else this.socket.destroy()
     } else if (this.#ended || this.#state === STATE.linger || this.#state === STATE.tunnel) {
       counters.limit(this.#ended ? 'half_close_grace_ms' : 'linger')
       this.socket.destroy()
-    } else this.exchange.timeout()
+    } else if (this.#state !== STATE.body || this.#paused || this.trusted) this.exchange.timeout()
+    else this.#onLateBody()
   }
 
   // What the exchange tells

@@ -1,10 +1,11 @@
 import { isFieldValue, isToken } from '../../base/http1/chars.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
-import { REQUEST_IDLE_MS } from '../limits.ts'
+import { HEAD_READ_MS, REQUEST_IDLE_MS } from '../limits.ts'
 
-/** What http_options of a port ask for, read once per route (S22, S24, S25). */
+/** What http_options of a port ask for, read once per route (S22 to S25). */
 export interface HttpPolicy {
   readonly idleMs: number
+  readonly headReadMs: number
   readonly pristine: boolean
   /** Names (lower case) of an app's response fields that go. */
   readonly removed: ReadonlySet<string> | null
@@ -50,9 +51,9 @@ function readPolicy(route: PortRoute): HttpPolicy {
     for (const v of values)
       if (typeof v === 'string' && isFieldValue(v)) added += `${name}: ${v}\r\n`
   }
-  const idle = options.idle_timeout
   return {
-    idleMs: typeof idle === 'number' && idle > 0 ? idle * 1000 : REQUEST_IDLE_MS,
+    idleMs: timeoutMs(options.idle_timeout, REQUEST_IDLE_MS),
+    headReadMs: timeoutMs(options.headers_read_timeout, HEAD_READ_MS),
     pristine: response.pristine === true,
     removed: removed.size > 0 ? removed : null,
     added,
@@ -67,6 +68,10 @@ function accessLogOf(value: unknown): HttpPolicy['accessLog'] {
   if (typeof sampleRate !== 'number' || !(sampleRate > 0)) return null
   return { sampleRate, query: query === true }
 }
+
+/** Seconds; 0 or nothing: ours. */
+const timeoutMs = (seconds: unknown, otherwise: number): number =>
+  typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : otherwise
 
 const asRecord = (value: unknown): Record<string, unknown> =>
   typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}

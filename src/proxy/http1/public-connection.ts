@@ -62,6 +62,8 @@ export class PublicConnection extends HttpConnection {
     origin: PublicOrigin,
     resolver: Resolver,
     ids: RequestIds,
+    /** What the address alone tells: the app of all requests. */
+    route: PortRoute | null,
   ) {
     super(ctx, socket)
     this.#origin = origin
@@ -78,6 +80,10 @@ export class PublicConnection extends HttpConnection {
     this.#port = `X-Forwarded-Port: ${localPort}\r\n`
     this.#usualEnd = `\r\nVia: 1.1 ${VIA_NAME}\r\n${this.#port}`
     this.#prefaceOrigin = prefaceOrigin({ ...origin, region: ctx.region })
+    if (route) {
+      this.headReadMs = policyOf(route).headReadMs
+      this.deadline = ctx.deadlines.now + this.headReadMs
+    }
   }
 
   protected headStart(text: string): number {
@@ -100,6 +106,7 @@ export class PublicConnection extends HttpConnection {
     if (route !== this.#route) {
       this.#route = route
       this.#policy = policyOf(route)
+      this.headReadMs = this.#policy.headReadMs
       this.#seen.routed(route, this.#policy)
     }
     const policy = this.#policy!
