@@ -1,4 +1,4 @@
-import { CHAR_CLASS, FIELD, SP } from './chars.ts'
+import { CHAR_CLASS, CR, FIELD, SP } from './chars.ts'
 import {
   contentLength,
   listOf,
@@ -86,7 +86,7 @@ export class ResponseHead {
 
   #statusLine(from: number, lineEnd: number): string | null {
     const text = this.#text
-    if (lineEnd - from < 12 || !text.startsWith('HTTP/1.', from)) return 'not an HTTP/1 response'
+    if (lineEnd - from < 12 || !text.startsWith(VERSION, from)) return 'not an HTTP/1 response'
     this.minor = text.charCodeAt(from + 7) - 48
     if (this.minor !== 0 && this.minor !== 1) return 'not an HTTP/1 response'
     let status = 0
@@ -103,6 +103,8 @@ export class ResponseHead {
     this.status = status
     // The usual one as a constant: nothing to slice, and compared by its address.
     this.statusText = text.startsWith(OK, from + 9) ? '200 OK' : text.slice(from + 9, lineEnd)
+    // RFC 9112 4: the space stays even without a reason.
+    if (lineEnd === from + 12) this.statusText += ' '
     return null
   }
 
@@ -194,6 +196,18 @@ export class ResponseHead {
   }
 }
 
+/**
+ * Whether `text` cannot become a response head, however it goes on. What lies before `from` has been
+ * looked at already.
+ */
+export function isHopeless(text: string, from: number): boolean {
+  if (from < VERSION.length && !VERSION.startsWith(text.slice(0, VERSION.length))) return true
+  for (let i = text.indexOf('\n', from); i >= 0; i = text.indexOf('\n', i + 1))
+    if (text.charCodeAt(i - 1) !== CR) return true
+  return false
+}
+
+const VERSION = 'HTTP/1.'
 const OK = '200 OK\r\n'
 const FRAMING = new Set(['content-length', 'transfer-encoding'])
 const SPAN = newFieldSpan()

@@ -2,6 +2,10 @@ import { isFieldValue, isToken } from '../../base/http1/chars.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { HEAD_READ_MS, REQUEST_IDLE_MS } from '../limits.ts'
 
+/** What Fly's proxy calls itself in Via (H8); apps recognise a proxied request by it. */
+export const VIA_NAME = 'fly.io'
+const SERVER = 'fairway'
+
 /** What http_options of a port ask for, read once per route (S22 to S25). */
 export interface HttpPolicy {
   readonly idleMs: number
@@ -11,6 +15,12 @@ export interface HttpPolicy {
   readonly removed: ReadonlySet<string> | null
   /** Field lines that every final response gets. */
   readonly added: string
+  /** What the edge says of itself, by the version of the app's response. */
+  readonly own11: string
+  readonly own10: string
+  /** They end with the name of the field that has the request's id. */
+  readonly saysId: boolean
+  readonly saysDate: boolean
   /** A PROXY header of this version begins each upstream connection; null: none. */
   readonly proxyProto: PortRoute['proxyProtoVersion'] | null
   /** Requests that the app's own log tells of; null: none. */
@@ -54,9 +64,9 @@ function readPolicy(route: PortRoute): HttpPolicy {
   return {
     idleMs: timeoutMs(options.idle_timeout, REQUEST_IDLE_MS),
     headReadMs: timeoutMs(options.headers_read_timeout, HEAD_READ_MS),
-    pristine: response.pristine === true,
     removed: removed.size > 0 ? removed : null,
     added,
+    ...ownFields(response.pristine === true, removed),
     proxyProto: route.handlers.includes('proxy_proto') ? route.proxyProtoVersion : null,
     accessLog: accessLogOf(options.access_log),
   }
@@ -67,6 +77,18 @@ function accessLogOf(value: unknown): HttpPolicy['accessLog'] {
   const { sample_rate: sampleRate = 1, query } = value as Record<string, unknown>
   if (typeof sampleRate !== 'number' || !(sampleRate > 0)) return null
   return { sampleRate, query: query === true }
+}
+
+/** Whatever response.headers names is not the edge's to say (S24), and nothing is when pristine (S25). */
+function ownFields(pristine: boolean, taken: ReadonlySet<string>) {
+  const saysId = !pristine && !taken.has('fly-request-id')
+  const own = (minor: 0 | 1): string => {
+    if (pristine) return ''
+    const server = taken.has('server') ? '' : `Server: ${SERVER}\r\n`
+    const via = taken.has('via') ? '' : `Via: 1.${minor} ${VIA_NAME}\r\n`
+    return `${server}${via}${saysId ? 'Fly-Request-Id: ' : ''}`
+  }
+  return { pristine, saysId, saysDate: !taken.has('date'), own11: own(1), own10: own(0) }
 }
 
 /** Seconds; 0 or nothing: ours. */
