@@ -44,6 +44,18 @@ test('hop-by-hop fields and the app’s own Server go', () => {
   )
 })
 
+test('what frames goes on in one spelling', () => {
+  for (const [sent, goesOn] of [
+    ['Content-Length:\t05', 'Content-Length: 5'],
+    ['Content-Length: 0', 'Content-Length: 0'],
+    ['Transfer-Encoding: Chunked ', 'Transfer-Encoding: chunked'],
+  ])
+    assert.equal(
+      scan(`HTTP/1.1 200 OK\r\nX: a\r\n${sent}\r\nY: b\r\n\r\n`).head.fields,
+      `X: a\r\n${goesOn}\r\nY: b\r\n`,
+    )
+})
+
 test('pristine keeps what the app says of itself', () => {
   const { head } = scan('HTTP/1.1 200 OK\r\nServer: x\r\nFly-Request-Id: y\r\n\r\n', 'pristine')
   assert.equal(head.fields, 'Server: x\r\nFly-Request-Id: y\r\n')

@@ -1,6 +1,8 @@
 import { CHAR_CLASS, CR, FIELD, SP } from './chars.ts'
 import {
   contentLength,
+  hasLeadingZero,
+  isPlain,
   listOf,
   NameTable,
   newFieldSpan,
@@ -133,11 +135,16 @@ export class ResponseHead {
         if (this.#lengthSeen) return 'more than one Content-Length'
         this.#lengthSeen = true
         this.length = contentLength(text, valueStart, valueEnd)
-        return this.length < 0 ? 'Content-Length is not one number' : null
+        if (this.length < 0) return 'Content-Length is not one number'
+        if (!isPlain(text, SPAN, next) || hasLeadingZero(text, valueStart, valueEnd))
+          this.#respell(next, String(this.length))
+        return null
       case ID.transferEncoding:
         if (this.chunked || text.slice(valueStart, valueEnd).toLowerCase() !== 'chunked')
           return 'Transfer-Encoding is not exactly "chunked"'
         this.chunked = true
+        if (!isPlain(text, SPAN, next) || !text.startsWith('chunked', valueStart))
+          this.#respell(next, 'chunked')
         return null
       case ID.date:
         this.hasDate = true
@@ -156,6 +163,12 @@ export class ResponseHead {
     this.fields += text.slice(this.#keepFrom, at)
     this.#keepFrom = next
     return null
+  }
+
+  /** As for requests: clients, too, differ in what they take for a framing. */
+  #respell(next: number, value: string): void {
+    this.fields += `${this.#text.slice(this.#keepFrom, SPAN.nameEnd)}: ${value}\r\n`
+    this.#keepFrom = next
   }
 
   #connection(value: string): void {

@@ -76,6 +76,7 @@ describe('heads that are refused', () => {
     ['a target with a space', 'GET /a b HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a target with a fragment', 'GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a target beyond ASCII', 'GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+    ['no target', 'GET  HTTP/0.9\r\nHost: a\r\n\r\n', 400],
     ['two spaces', 'GET  / HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a tab in the request line', 'GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a space after the version', 'GET / HTTP/1.1 \r\nHost: a\r\n\r\n', 400],
@@ -91,6 +92,8 @@ describe('heads that are refused', () => {
     ['Connection that lists Host', get(H, 'Connection: host'), 400],
     ['Connection that lists the framing', get(H, 'Connection: Content-Length'), 400],
     ['two Expects', get(H, 'Expect: 100-continue', 'Expect: 100-continue'), 400],
+    ['two Expects, of which one is another', get(H, 'Expect: x', 'Expect: 100-continue'), 400],
+    ['two Upgrades, of which one is empty', get(H, 'Upgrade:', 'Upgrade: b'), 400],
     ['two Upgrades', get(H, 'Connection: upgrade', 'Upgrade: a', 'Upgrade: b'), 400],
     [
       'a long target',
@@ -138,6 +141,24 @@ describe('heads that go on', () => {
     const { head } = scan(text, true)
     assert.equal(`${head.forward}\r\n`, text)
     assert.equal(head.upgrade, 'websocket')
+  })
+
+  test('what frames and routes goes on in one spelling', () => {
+    for (const [sent, goesOn] of [
+      ['Host:\ta', 'Host: a'],
+      ['Host: a \t', 'Host: a'],
+      ['host:a', 'host:a'],
+      ['Content-Length:\t5', 'Content-Length: 5'],
+      ['Content-Length: 005', 'Content-Length: 5'],
+      ['Content-Length: 0', 'Content-Length: 0'],
+      ['Transfer-Encoding:  chunked', 'Transfer-Encoding: chunked'],
+      ['transfer-encoding: CHUNKED\t', 'transfer-encoding: chunked'],
+    ] as const) {
+      const host = /^host/i.test(sent) ? 'Y: b' : 'Host: a'
+      const { head, fault } = scan(get('X: a', sent, host))
+      assert.equal(fault, null, sent)
+      assert.equal(head.forward, `GET / HTTP/1.1\r\nX: a\r\n${goesOn}\r\n${host}\r\n`)
+    }
   })
 
   test('absolute form becomes origin form', () => {

@@ -2,6 +2,8 @@ import { CHAR_CLASS, isToken, SP, TARGET, TOKEN } from '../../base/http1/chars.t
 import {
   contentLength,
   equalsToken,
+  hasLeadingZero,
+  isPlain,
   listOf,
   NameTable,
   newFieldSpan,
@@ -128,6 +130,8 @@ export class RequestHead {
   #keepFrom = 0
   #nominated: Set<string> | null = null
   #trusted = false
+  #hasExpect = false
+  #hasUpgrade = false
 
   /**
    * Scans the head at text[from, end), where `end` is the index of the CRLF CRLF that ends it.
@@ -155,6 +159,8 @@ export class RequestHead {
     this.keepAlive10 = false
     this.upgrade = ''
     this.expectContinue = false
+    this.#hasExpect = false
+    this.#hasUpgrade = false
     this.forwardedFor = ''
     this.hasForwardedPort = false
     this.traceparent = ''
@@ -173,7 +179,7 @@ export class RequestHead {
     c = text.charCodeAt(i)
     while ((CHAR_CLASS[c]! & TARGET) !== 0) c = text.charCodeAt(++i)
     if (i - targetStart > limits.TARGET_BYTES_MAX) return FAULTS.targetBytes
-    if (c !== SP) return c > 0x20 ? FAULTS.target : FAULTS.line
+    if (c !== SP || i === targetStart) return c > 0x20 ? FAULTS.target : FAULTS.line
     this.target = text.slice(targetStart, i)
     const bad = this.#version(i + 1, lineEnd)
     if (bad) return bad
@@ -268,15 +274,20 @@ export class RequestHead {
         if (this.host !== '') return FAULTS.hostTwice
         if (!isHost(text, valueStart, valueEnd)) return FAULTS.host
         this.host = text.slice(valueStart, valueEnd)
+        if (!isPlain(text, SPAN, next)) this.#respell(next, this.host)
         return null
       case ID.contentLength:
         if (this.length >= 0) return FAULTS.lengthTwice
         this.length = contentLength(text, valueStart, valueEnd)
-        return this.length < 0 ? FAULTS.length : null
+        if (this.length < 0) return FAULTS.length
+        if (!isPlain(text, SPAN, next) || hasLeadingZero(text, valueStart, valueEnd))
+          this.#respell(next, String(this.length))
+        return null
       case ID.transferEncoding:
-        return this.#coding(text, valueStart, valueEnd)
+        return this.#coding(text, valueStart, valueEnd, next)
       case ID.expect:
-        if (this.expectContinue) return FAULTS.expectTwice
+        if (this.#hasExpect) return FAULTS.expectTwice
+        this.#hasExpect = true
         this.expectContinue = text.slice(valueStart, valueEnd).toLowerCase() === '100-continue'
         // An HTTP/1.0 client cannot wait for an interim response (RFC 9110 10.1.1).
         if (this.minor === 0) this.#drop(at, next)
@@ -286,10 +297,21 @@ export class RequestHead {
     }
   }
 
-  #coding(text: string, start: number, end: number): HeadFault | null {
+  /**
+   * What frames or routes goes on in its one plain spelling, since whoever reads it less carefully would
+   * take another one for something else.
+   */
+  #respell(next: number, value: string): void {
+    this.forward += `${this.#text.slice(this.#keepFrom, SPAN.nameEnd)}: ${value}\r\n`
+    this.#keepFrom = next
+  }
+
+  #coding(text: string, start: number, end: number, next: number): HeadFault | null {
     if (this.chunked) return FAULTS.encoding
     if (end - start === CHUNKED.length && equalsToken(text, start, CHUNKED)) {
       this.chunked = true
+      if (!isPlain(text, SPAN, next) || !text.startsWith(CHUNKED, start))
+        this.#respell(next, CHUNKED)
       return null
     }
     return endsWithChunked(text.slice(start, end)) ? FAULTS.unknownCoding : FAULTS.encoding
@@ -301,7 +323,8 @@ export class RequestHead {
       const bad = this.#connection(value)
       if (bad) return bad
     } else if (id === ID.upgrade) {
-      if (this.upgrade !== '') return FAULTS.expectTwice
+      if (this.#hasUpgrade) return FAULTS.expectTwice
+      this.#hasUpgrade = true
       this.upgrade = value
     } else if (id === ID.forwardedFor) {
       this.forwardedFor += this.forwardedFor === '' ? value : `, ${value}`
