@@ -1,0 +1,58 @@
+import { once } from 'node:events'
+import net from 'node:net'
+import { readResponse } from './response-reference.ts'
+import { responseCase } from './responses.ts'
+
+/** An app that says to `/case/K` what case K of a seed says, and to `/ok/K` that all is well. */
+export class ResponseOrigin {
+  readonly port: number
+  readonly #server: net.Server
+  readonly #sockets = new Set<net.Socket>()
+
+  private constructor(server: net.Server, sockets: Set<net.Socket>) {
+    this.#server = server
+    this.#sockets = sockets
+    this.port = (server.address() as net.AddressInfo).port
+  }
+
+  static async start(seed: number): Promise<ResponseOrigin> {
+    const sockets = new Set<net.Socket>()
+    const server = net.createServer({ noDelay: true }, (socket) => {
+      sockets.add(socket)
+      socket.on('close', () => sockets.delete(socket))
+      socket.on('error', () => {})
+      serve(socket, seed)
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    return new ResponseOrigin(server, sockets)
+  }
+
+  stop(): void {
+    this.#server.close()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+}
+
+/** Requests have no body here. */
+function serve(socket: net.Socket, seed: number): void {
+  let text = ''
+  socket.setEncoding('latin1').on('data', async (part) => {
+    text += part
+    const end = text.indexOf('\r\n\r\n')
+    if (end < 0) return
+    const [, what, k] = /^[A-Z]+ \/(case|ok)\/(\d+) /.exec(text)!
+    text = text.slice(end + 4)
+    if (what === 'ok') socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${k!.length}\r\n\r\n${k}`)
+    else await say(socket, seed, Number(k))
+  })
+}
+
+async function say(socket: net.Socket, seed: number, k: number): Promise<void> {
+  const told = responseCase(seed, k)
+  for (const [i, segment] of told.segments.entries()) {
+    if (i > 0) await new Promise((resolve) => setTimeout(resolve, 1))
+    if (!socket.destroyed) socket.write(segment, 'latin1')
+  }
+  if (told.then === 'closes' || readResponse(told).needsClose) socket.end()
+}
