@@ -85,6 +85,8 @@ describe('heads that are refused', () => {
     ['HTTP/0.9', 'GET /\r\nHost: a\r\n\r\n', 400],
     ['HTTP/1.2', 'GET / HTTP/1.2\r\nHost: a\r\n\r\n', 505],
     ['HTTP/2.0', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', 505],
+    ['HTTP/1.x', 'GET / HTTP/1.x\r\nHost: a\r\n\r\n', 400],
+    ['HTTP/x.1', 'GET / HTTP/x.1\r\nHost: a\r\n\r\n', 400],
     ['HTTP/1.01', 'GET / HTTP/1.01\r\nHost: a\r\n\r\n', 400],
     ['CONNECT', 'CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n', 501],
     ['CONNECT to a path', 'CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n', 501],

@@ -201,8 +201,10 @@ export class RequestHead {
     const text = this.#text
     if (lineEnd - at !== 8 || !text.startsWith('HTTP/', at)) return FAULTS.line
     if (text.charCodeAt(at + 6) !== 46) return FAULTS.line
+    const major = text.charCodeAt(at + 5) - 48
     const minor = text.charCodeAt(at + 7) - 48
-    if (text.charCodeAt(at + 5) !== 49 || (minor !== 0 && minor !== 1)) return FAULTS.version
+    if (major !== 1 || (minor !== 0 && minor !== 1))
+      return isDigit(major) && isDigit(minor) ? FAULTS.version : FAULTS.line
     this.minor = minor
     return null
   }
@@ -391,6 +393,8 @@ export class RequestHead {
 const SEVERAL = ','
 
 const SPAN = newFieldSpan()
+
+const isDigit = (n: number): boolean => n >= 0 && n <= 9
 
 const CHUNKED = 'chunked'
 
