@@ -37,6 +37,7 @@ export function differences(
   same('region', 'iad', one('fly-region'))
   same('body length', request.body.length, record.bodyBytes)
   same('body', sha1(request.body), record.digest)
+  if (origin !== 'nginx') same('upgrade', request.upgrade, one('upgrade') ?? '')
   if (origin === 'node' || origin === 'far' || origin === 'haproxy')
     same('trailers', request.trailers, pairsOf(record.trailers))
   const isOurs = (name: string) => ADDED.has(name) || FRAMING.has(name)

@@ -15,6 +15,8 @@ export interface ReferenceRequest {
   /** '' when the client (of HTTP/1.0) sent none. */
   readonly host: string
   readonly minor: number
+  /** The protocol that it asks for, or ''. */
+  readonly upgrade: string
   /** What goes on to the app, but for Host and for what the edge adds; names in lower case. */
   readonly fields: readonly Field[]
   readonly body: string
@@ -147,10 +149,15 @@ function readHead([first, ...lines]: string[]): ReadHead {
     framing,
     request: {
       ...{ method, minor, host, closes, target: target.origin },
+      upgrade: minor === 1 && options.includes('upgrade') ? upgradeOf(all('upgrade')) : '',
       fields: kept.map(([name, value]) => [name.toLowerCase(), value]),
     },
   }
 }
+
+/** Not to HTTP/2, whose frames nobody here would look into. */
+const upgradeOf = ([protocols = '']: readonly string[]): string =>
+  listOf([protocols]).some((protocol) => /^h2c?$/.test(protocol)) ? '' : protocols
 
 function goesOn(name: string, minor: number, options: readonly string[]): boolean {
   if (name === 'host' || NOT_FORWARDED.has(name) || options.includes(name)) return false

@@ -65,12 +65,11 @@ async function converse(
     }
     case 'close':
       return client.end()
-    case 'unfinished':
-      client.finish()
-      return refusal(origin, await client.response(false), null, reference.pending, client)
     default: {
-      const { statuses, pending } = reference
-      return refusal(origin, await client.response(false), statuses, pending, client)
+      const { end, statuses, pending } = reference
+      if (end === 'unfinished') client.finish()
+      const response = await client.response(pending?.method === 'HEAD')
+      return refusal(origin, response, end === 'refused' ? statuses : null, pending, client)
     }
   }
 }
@@ -90,7 +89,8 @@ async function refusal(
       : `${response} instead of a refusal`
   }
   const { status, body } = response
-  const isOwn = body.startsWith(`${status} `) && !fieldOf(response, 'x-saw')
+  const hasOwnBody = body.startsWith(`${status} `) || (pending?.method === 'HEAD' && body === '')
+  const isOwn = hasOwnBody && fieldOf(response, 'x-saw') === undefined
   // Whoever will have nothing of the head need not wait for the body.
   const isEarly = pending !== null && isStricter(origin, pending) && status >= 400
   if (!isOwn && isEarly && closes(response)) return client.end()

@@ -129,8 +129,16 @@ function optionsOf(all: Head['all']): string[] {
     .filter((option) => option !== 'close' && option !== 'keep-alive' && option !== '')
 }
 
+/** What frames goes on in one spelling. */
+const SPELLING: Readonly<Record<string, (value: string) => string>> = {
+  'content-length': (value) => String(Number(value)),
+  'transfer-encoding': (value) => value.toLowerCase(),
+}
+
 function endToEnd({ status, fields, all }: Head): Field[] {
   const gone = new Set([...HOP_BY_HOP, ...EDGE_OWN, ...optionsOf(all)])
   if (status === 204) gone.add('content-length').add('transfer-encoding')
-  return fields.filter(([name]) => !gone.has(name))
+  return fields
+    .filter(([name]) => !gone.has(name))
+    .map(([name, value]) => [name, SPELLING[name]?.(value) ?? value])
 }

@@ -21,6 +21,13 @@ export const STRICTER: readonly Stricter[] = [
     applies: ({ method }) => !METHODS.includes(method),
   },
   {
+    origins: ['haproxy'],
+    what: 'an upgrade to WebSocket without Sec-WebSocket-Key',
+    why: 'it checks the handshake (RFC 6455 4.1); to the edge it is the app’s own',
+    applies: ({ upgrade, fields }) =>
+      /websocket/i.test(upgrade) && countOf(fields, 'sec-websocket-key') === 0,
+  },
+  {
     origins: ['nginx'],
     what: 'TRACE',
     why: 'it answers 405 whatever the location says',

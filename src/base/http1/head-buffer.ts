@@ -21,6 +21,10 @@ export const HEAD_TOO_LATE: HeadFault = {
   status: 408,
   reason: 'the request head did not come in time',
 }
+export const badBody = (fault: string | null): HeadFault => ({
+  status: 400,
+  reason: fault ?? 'the request body is malformed',
+})
 export const BODY_TOO_LATE: HeadFault = {
   status: 408,
   reason: 'the request body did not come in time',

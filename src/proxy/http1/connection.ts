@@ -4,6 +4,7 @@ import { BodyTracker } from '../../base/http1/body.ts'
 import {
   BAD_LINE,
   BODY_TOO_LATE,
+  badBody,
   HEAD_TOO_LARGE,
   HEAD_TOO_LATE,
   HeadBuffer,
@@ -78,8 +79,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
    * A head was scanned. Answers it, or gives the exchange what it needs. `body`: what came with it.
    */
   protected abstract onRequest(head: RequestHead, body: Buffer | string): void
-  /** Sends the answer to a head that is refused; the connection ends. */
-  protected abstract refuse(fault: HeadFault): void
+  /** Sends the answer to a head or body that is refused; the connection ends. */
+  protected abstract refuse(fault: HeadFault, toHead: boolean): void
   /** The present request, if there is one, is over; `isWhole`: its response has been sent. */
   protected onEnded(_isWhole: boolean): void {}
   abstract requestText(lease: Lease, head: string, headEnd: string): string
@@ -185,7 +186,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     else this.body.none()
     const to = this.body.take(data, bodyFrom, data.length)
     if (to < 0) {
-      this.#refuse({ status: 400, reason: this.body.fault ?? 'the request body is malformed' })
+      this.#refuse(badBody(this.body.fault), head.method === 'HEAD')
       return
     }
     this.#served = true
@@ -221,30 +222,31 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
       this.exchange.sendBody(to === data.length ? data : data.subarray(0, to), this.body.done)
   }
 
-  /** The upstream has part of it already: its connection ends, and so does the client's. */
   #onBadBody(): void {
     const { limit } = this.body.scanner!
     if (limit) this.ctx.counters.limit(limit)
-    const { responded } = this.exchange
-    this.exchange.abort()
-    if (responded) this.cut()
-    else this.#refuse({ status: 400, reason: this.body.fault ?? 'the request body is malformed' })
+    this.#refuseBody(badBody(this.body.fault))
   }
 
   /** It is the client who owes the next octet. */
   #onLateBody(): void {
     this.ctx.counters.limit('request_body_ms')
-    const { responded } = this.exchange
-    this.exchange.abort()
-    if (responded) this.cut()
-    else this.#refuse(BODY_TOO_LATE)
+    this.#refuseBody(BODY_TOO_LATE)
   }
 
-  #refuse(fault: HeadFault): void {
+  /** The upstream has part of it already: its connection ends, and so does the client's. */
+  #refuseBody(fault: HeadFault): void {
+    const { responded, toHead } = this.exchange
+    this.exchange.abort()
+    if (responded) this.cut()
+    else this.#refuse(fault, toHead)
+  }
+
+  #refuse(fault: HeadFault, toHead = false): void {
     this.closing = true
     this.#held = null
     if (fault.limit) this.ctx.counters.limit(fault.limit)
-    this.refuse(fault)
+    this.refuse(fault, toHead)
   }
 
   /** The next request waits until this one is answered. */

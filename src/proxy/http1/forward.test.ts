@@ -242,6 +242,13 @@ describe('what is refused', () => {
     assert.doesNotMatch(seen, /smuggled/)
   })
 
+  test('even a refusal has no body for HEAD', async () => {
+    const edge = await lab.simple(await echo())
+    const client = lab.client(edge.port)
+    client.send('HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n')
+    assert.match(await client.end(), /^HTTP\/1.1 400 [\s\S]*\r\n\r\n$/)
+  })
+
   test('one empty line before a request is forgiven', async () => {
     const edge = await lab.simple(await echo())
     await lab

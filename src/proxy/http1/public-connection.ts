@@ -159,9 +159,9 @@ export class PublicConnection extends HttpConnection {
     this.#answer(status, message, code, status === 503 ? RETRY_AFTER : undefined)
   }
 
-  protected refuse(fault: HeadFault): void {
+  protected refuse(fault: HeadFault, toHead: boolean): void {
     this.#requestId = this.#ids.next()
-    this.#toHead = false
+    this.#toHead = toHead
     this.#answer(fault.status, fault.reason)
   }
 
