@@ -84,4 +84,5 @@ async function serve(apps: readonly EdgeApp[]): Promise<void> {
   process.send!({ ports })
 }
 
+process.on('disconnect', () => process.exit())
 process.once('message', (apps: EdgeApp[]) => void serve(apps))

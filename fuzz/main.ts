@@ -22,6 +22,9 @@ const generated = generatedCases(seed, values.cases === undefined ? CASES : numb
 const only = values.case?.map((text) => numberOf('case', text))
 let differences = 0
 
+// Nothing stays behind: what the rig has started ends with `exit`.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 if (values.corpus || !only) await run('corpus', corpusCases)
 if (!values.corpus) await run(`seed ${seed}`, generated)
 console.log(`differences: ${differences}`)

@@ -1,4 +1,5 @@
 import { ORIGINS, type OriginName, type Origins } from './origins.ts'
+import { type ReferenceConnection, readConnection } from './reference.ts'
 import { inParallel, type Report } from './report.ts'
 import { judge, type RequestResult, refusedBy, runRequestCase } from './request-run.ts'
 import type { RequestCase } from './requests.ts'
@@ -11,9 +12,10 @@ interface Task {
   /** The edge's, for this origin. */
   readonly port: number
   readonly segments: RequestCase
+  readonly reference: ReferenceConnection
 }
 
-const AT_ONCE = 24
+const AT_ONCE = 64
 const SETTLE_MS = 5_000
 /** Origins write down what they refuse after they have answered. */
 const LATE_MS = 50
@@ -30,9 +32,14 @@ export class RequestBatches {
   }
 
   async run(cases: ReadonlyMap<number, RequestCase>): Promise<void> {
-    const tasks = [...cases].flatMap(([k, segments]) =>
-      ORIGINS.map((origin): Task => ({ k, origin, segments, port: this.#ports.get(origin)! })),
-    )
+    const tasks = [...cases].flatMap(([k, segments]) => {
+      const reference = readConnection(segments.join(''))
+      const task = (origin: OriginName): Task => {
+        const port = this.#ports.get(origin)!
+        return { k, origin, port, segments, reference }
+      }
+      return ORIGINS.map(task)
+    })
     const suspects = await this.#round(tasks)
     // Who was it? One by one they cannot be mistaken for each other.
     for (const task of tasks.filter(({ origin }) => suspects.has(origin))) {
@@ -47,7 +54,7 @@ export class RequestBatches {
   async #round(tasks: readonly Task[]): Promise<ReadonlyMap<OriginName, string>> {
     const results = new Map<Task, RequestResult>()
     await inParallel(tasks, AT_ONCE, async (task) => {
-      results.set(task, await runRequestCase(task.origin, task.port, task.segments))
+      results.set(task, await runRequestCase(task.origin, task.port, task.segments, task.reference))
     })
     await this.#settled([...results.values()])
     for (const [task, result] of results) {

@@ -28,8 +28,8 @@ export async function runRequestCase(
   origin: OriginName,
   port: number,
   segments: RequestCase,
+  reference: ReferenceConnection,
 ): Promise<RequestResult> {
-  const reference = readConnection(segments.join(''))
   const exchanges: Exchange[] = []
   const client = new RawClient(port)
   try {

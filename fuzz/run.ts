@@ -24,6 +24,8 @@ export async function runFuzz({ cases, only, log }: FuzzOptions): Promise<Report
   const rig = await Rig.start(cases, report)
   const ks = only ?? [...Array(cases.size).keys()]
   let done = 0
+  const stop = () => rig.stop()
+  process.once('exit', stop)
   const progress = setInterval(() => {
     log(`${done} of ${ks.length} cases, ${report.differences.length} differences`)
   }, PROGRESS_MS)
@@ -52,7 +54,8 @@ export async function runFuzz({ cases, only, log }: FuzzOptions): Promise<Report
     return report
   } finally {
     clearInterval(progress)
-    rig.stop()
+    process.off('exit', stop)
+    stop()
   }
 }
 

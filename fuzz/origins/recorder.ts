@@ -26,7 +26,8 @@ export interface Refusal {
 
 const HEAD_BYTES_MAX = 256 * 1024
 
-const [...names] = process.argv.slice(2)
+process.on('disconnect', () => process.exit())
+const names = process.argv.slice(2)
 const ports: { [name: string]: number } = {}
 for (const name of names) ports[name] = await listen(name)
 process.send!({ ports })
