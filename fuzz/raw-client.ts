@@ -14,8 +14,8 @@ export interface Response {
   readonly endsByClose: boolean
 }
 
-/** Nobody should have to wait so long on one machine. */
-export const WAIT_MS = 10_000
+/** Far more than anybody should have to wait, and less than the edge's own time-outs. */
+export const WAIT_MS = 30_000
 
 const HEAD = /^HTTP\/1\.1 (\d{3}) ([^\r\n]*)\r\n((?:[^\r\n:]+:[^\r\n]*\r\n)*)\r\n/
 
@@ -154,6 +154,27 @@ export class RawClient {
         }
       })
     }
+  }
+}
+
+/** Connections that are known to be usable, for the next case: making one costs more than a case. */
+export class RawClients {
+  readonly #idle = new Map<number, RawClient[]>()
+
+  take(port: number): RawClient {
+    return this.#idle.get(port)?.pop() ?? new RawClient(port)
+  }
+
+  give(port: number, client: RawClient): void {
+    const idle = this.#idle.get(port)
+    if (idle) idle.push(client)
+    else this.#idle.set(port, [client])
+  }
+
+  /** They would time out. */
+  clear(): void {
+    for (const idle of this.#idle.values()) for (const client of idle) client.destroy()
+    this.#idle.clear()
   }
 }
 

@@ -1,4 +1,5 @@
 import { ORIGINS, type OriginName, type Origins } from './origins.ts'
+import { RawClients } from './raw-client.ts'
 import { type ReferenceConnection, readConnection } from './reference.ts'
 import { inParallel, type Report } from './report.ts'
 import { judge, type RequestResult, refusedBy, runRequestCase } from './request-run.ts'
@@ -53,9 +54,12 @@ export class RequestBatches {
   /** Returns the origins that have seen more than they were sent. */
   async #round(tasks: readonly Task[]): Promise<ReadonlyMap<OriginName, string>> {
     const results = new Map<Task, RequestResult>()
+    const clients = new RawClients()
     await inParallel(tasks, AT_ONCE, async (task) => {
-      results.set(task, await runRequestCase(task.origin, task.port, task.segments, task.reference))
+      const { origin, port, segments, reference } = task
+      results.set(task, await runRequestCase(clients, origin, port, segments, reference))
     })
+    clients.clear()
     await this.#settled([...results.values()])
     for (const [task, result] of results) {
       const problems = judge(result, this.#origins)

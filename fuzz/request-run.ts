@@ -1,6 +1,6 @@
 import { differences } from './compare.ts'
 import type { OriginName, Origins } from './origins.ts'
-import { RawClient, type Response } from './raw-client.ts'
+import type { RawClient, RawClients, Response } from './raw-client.ts'
 import { type ReferenceConnection, type ReferenceRequest, readConnection } from './reference.ts'
 import type { RequestCase } from './requests.ts'
 import { isStricter } from './strictness.ts'
@@ -25,20 +25,23 @@ export interface RequestResult {
 }
 
 export async function runRequestCase(
+  clients: RawClients,
   origin: OriginName,
   port: number,
   segments: RequestCase,
   reference: ReferenceConnection,
 ): Promise<RequestResult> {
   const exchanges: Exchange[] = []
-  const client = new RawClient(port)
-  try {
-    await client.send(segments)
-    const problem = await converse(origin, client, reference, exchanges)
-    return { origin, reference, exchanges, problems: problem === undefined ? [] : [problem] }
-  } finally {
-    client.destroy()
-  }
+  const client = clients.take(port)
+  await client.send(segments)
+  const problem = await converse(origin, client, reference, exchanges)
+  const last = exchanges.at(-1)
+  // The request after it has been answered as its own.
+  const isUsable =
+    problem === undefined && last?.request === AFTER_REQUEST && !closes(last.response)
+  if (isUsable) clients.give(port, client)
+  else client.destroy()
+  return { origin, reference, exchanges, problems: problem === undefined ? [] : [problem] }
 }
 
 /** Takes the responses one by one; returns what is wrong with them. */
