@@ -47,7 +47,7 @@ function viewOf(apps: readonly EdgeApp[]): EdgeView {
     HOSTS,
   )
   return {
-    ...{ revision: view.revision, distanceMs: () => 0 },
+    ...{ revision: view.revision, distanceMs: () => 0, explainGrants: () => [] },
     address: (address) => view.address(address),
     app: (name) => view.app(name),
     // The other host's edge is reached over loopback, not over the mesh.

@@ -47,6 +47,8 @@ function listen(origin: string): Promise<number> {
   })
   server.on('checkExpectation', onRequest)
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    // What comes after a head that was refused is no second one.
+    if (!socket.writable) return
     // The edge went away in the middle of a body, as it should when the client does.
     const isOver = error.code === 'HPE_INVALID_EOF_STATE' || error.code === 'ECONNRESET'
     if (!isOver) process.send!({ origin, refused: `${error.code} ${error.message}` })
