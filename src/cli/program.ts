@@ -17,6 +17,7 @@ import { registerReleases } from './commands/releases.ts'
 import { registerRoute } from './commands/route.ts'
 import { registerScale } from './commands/scale.ts'
 import { registerSecrets } from './commands/secrets.ts'
+import { registerServices } from './commands/services.ts'
 import { registerStatus } from './commands/status.ts'
 import { registerTunnel } from './commands/tunnel.ts'
 import { registerWorldCommands } from './commands/world.ts'
@@ -36,6 +37,7 @@ const REGISTER = [
   registerMachine,
   registerScale,
   registerSecrets,
+  registerServices,
   registerReleases,
   registerConfig,
   registerRegions,

@@ -170,6 +170,7 @@ function machineRoutes(api: FakeApi, state: FakeState): void {
   for (const [verb, next] of [
     ['start', 'started'],
     ['stop', 'stopped'],
+    ['suspend', 'stopped'],
     ['restart', 'started'],
   ] as const) {
     api.on(`POST ${base}/([^/]+)/${verb}`, (_, id) => {

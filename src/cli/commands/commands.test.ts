@@ -243,6 +243,9 @@ test('machine start, stop, restart, cordon, kill', async () => {
   assert.equal(started.api.requests[1]?.headers['fly-machine-lease-nonce'], 'n0nce')
   const stopped = await ok('machine stop m1 -s SIGTERM --timeout 5')
   assert.deepEqual(stopped.api.requests[1]?.body, { id: 'm1', signal: 'SIGTERM', timeout: '5s' })
+  const suspended = await ok('machine suspend m1')
+  assert.equal(suspended.stdout, 'Sent suspend to machine m1\n')
+  assert.equal(suspended.api.log[1], 'POST /v1/apps/hello/machines/m1/suspend')
   assert.equal((await ok('machine restart m1 --force')).api.requests[1]?.query.force_stop, 'true')
   assert.equal(
     (await ok('machine cordon m1 m1')).stdout,

@@ -61,6 +61,15 @@ function registerLifecycle(machine: Command, io: Io): void {
       ),
     )
   machine
+    .command('suspend <ids...>')
+    .description('Stop machines; their memory is not kept')
+    .option('-w, --wait-timeout <time>', 'wait so long until they are stopped')
+    .action(
+      action(io, (session, ids: string[], flags: WaitFlags) =>
+        eachMachine(session, ids, (s, id) => suspend(s, id, flags)),
+      ),
+    )
+  machine
     .command('restart <ids...>')
     .description('Restart machines')
     .option('-s, --signal <name>', 'signal instead of the kill_signal')
@@ -102,10 +111,13 @@ function registerEnds(machine: Command, io: Io): void {
     )
 }
 
-interface StopFlags {
+interface WaitFlags {
+  readonly waitTimeout?: string
+}
+
+interface StopFlags extends WaitFlags {
   readonly signal?: string
   readonly timeout?: string
-  readonly waitTimeout?: string
 }
 
 interface RestartFlags {
@@ -132,8 +144,18 @@ async function stop(session: Session, id: string, flags: StopFlags): Promise<voi
   const body = { id, signal: flags.signal, timeout: seconds(flags.timeout) }
   const path = machinePath(session, id, 'stop')
   await underLease(session, id, (headers) => session.client.post(path, body, { headers }))
+  await stopped(session, id, 'stop', flags)
+}
+
+async function suspend(session: Session, id: string, flags: WaitFlags): Promise<void> {
+  const path = machinePath(session, id, 'suspend')
+  await underLease(session, id, (headers) => session.client.post(path, undefined, { headers }))
+  await stopped(session, id, 'suspend', flags)
+}
+
+async function stopped(session: Session, id: string, verb: string, flags: WaitFlags) {
   await noteMinimum(session, id)
-  if (flags.waitTimeout === undefined) return session.print(`Sent stop to machine ${id}`)
+  if (flags.waitTimeout === undefined) return session.print(`Sent ${verb} to machine ${id}`)
   const ms = durationMs(seconds(flags.waitTimeout), WAIT_DEFAULT_MS)
   await waitAndSay(session, id, 'stopped', ms)
 }
