@@ -1,4 +1,5 @@
 import type { Argument, Command, Option } from 'commander'
+import { STRATEGIES } from '../steps.ts'
 
 /** What could come next on a command line that is being typed, from the commands that there are. */
 
@@ -48,7 +49,7 @@ const OF_FLAG: Readonly<Record<string, Source>> = {
   '--world': 'files',
 }
 const VALUES: Readonly<Record<string, readonly string[]>> = {
-  '--strategy': ['rolling', 'bluegreen', 'immediate'],
+  '--strategy': STRATEGIES,
   '--restart': ['no', 'on-failure', 'always'],
   '--autostop': ['off', 'stop', 'suspend'],
   '--vm-cpu-kind': ['shared', 'performance'],
