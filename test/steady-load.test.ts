@@ -32,7 +32,7 @@ const WATCHED = [
 ]
 /**
  * What may be more at the end than after the warm-up. The heap of a process that has nothing to
- * collect yet wanders by about this; a leak of 400 octets for each request is more in ten minutes.
+ * collect yet wanders by about this; a leak of a kilobyte for each request is more in ten minutes.
  */
 const GROWTH_MAX: Sample = { rssMb: 24, descriptors: 24 }
 const BETWEEN_MS = 2_000
