@@ -5,7 +5,6 @@ import {
   BAD_LINE,
   BODY_TOO_LATE,
   badBody,
-  HEAD_TOO_LARGE,
   HEAD_TOO_LATE,
   HeadBuffer,
   type HeadFault,
@@ -17,6 +16,7 @@ import type { ProxyContext } from '../context.ts'
 import * as limits from '../limits.ts'
 import { Exchange, type ExchangeClient } from './exchange.ts'
 import type { RequestHead } from './request-head.ts'
+import { bodyOf } from './retained-body.ts'
 
 const STATE = { head: 0, body: 1, wait: 2, tunnel: 3, linger: 4, closed: 5 } as const
 
@@ -176,7 +176,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   #onHead(text: string, end: number, data: Buffer, bodyFrom: number): void {
     const head = this.ctx.scratch.request
     const from = this.headStart(text)
-    const fault = from < 0 || end < from ? BAD_LINE : this.#scan(head, text, from, end)
+    const fault = from < 0 ? BAD_LINE : head.scan(text, from, end, this.trusted)
     if (fault) {
       this.#refuse(fault)
       return
@@ -193,24 +193,15 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     this.#state = this.body.done ? STATE.wait : STATE.body
     if (to < data.length) this.#hold(data.subarray(to))
     this.deadline = this.ctx.deadlines.now + this.idleMs
-    this.onRequest(head, this.#bodyOf(text, end + 4, data, bodyFrom, to))
-  }
-
-  #scan(head: RequestHead, text: string, from: number, end: number): HeadFault | null {
-    if (end - from > limits.HEAD_BYTES_MAX) return HEAD_TOO_LARGE
-    return head.scan(text, from, end, this.trusted)
-  }
-
-  #bodyOf(text: string, at: number, data: Buffer, from: number, to: number): Buffer | string {
-    if (from === to) return ''
-    const short = to - from <= limits.TEXT_BODY_BYTES_MAX && text.length - at >= to - from
-    return short ? text.slice(at, at + to - from) : data.subarray(from, to)
+    this.onRequest(head, bodyOf(text, end + 4, data, bodyFrom, to))
   }
 
   #onBodyData(data: Buffer): void {
     const to = this.body.take(data, 0, data.length)
     if (to < 0) {
-      this.#onBadBody()
+      const { limit } = this.body.scanner!
+      if (limit) this.ctx.counters.limit(limit)
+      this.#refuseBody(badBody(this.body.fault))
       return
     }
     this.deadline = this.ctx.deadlines.now + this.idleMs
@@ -220,18 +211,6 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     }
     if (this.exchange.active)
       this.exchange.sendBody(to === data.length ? data : data.subarray(0, to), this.body.done)
-  }
-
-  #onBadBody(): void {
-    const { limit } = this.body.scanner!
-    if (limit) this.ctx.counters.limit(limit)
-    this.#refuseBody(badBody(this.body.fault))
-  }
-
-  /** It is the client who owes the next octet. */
-  #onLateBody(): void {
-    this.ctx.counters.limit('request_body_ms')
-    this.#refuseBody(BODY_TOO_LATE)
   }
 
   /** The upstream has part of it already: its connection ends, and so does the client's. */
@@ -301,8 +280,11 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     } else if (this.#ended || this.#state === STATE.linger || this.#state === STATE.tunnel) {
       counters.limit(this.#ended ? 'half_close_grace_ms' : 'linger')
       this.socket.destroy()
-    } else if (this.#state !== STATE.body || this.#paused || this.trusted) this.exchange.timeout()
-    else this.#onLateBody()
+    } else if (this.#state === STATE.body && !this.#paused && !this.trusted) {
+      // It is the client who owes the next octet.
+      counters.limit('request_body_ms')
+      this.#refuseBody(BODY_TOO_LATE)
+    } else this.exchange.timeout()
   }
 
   // What the exchange tells

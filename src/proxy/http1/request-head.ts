@@ -11,7 +11,7 @@ import {
   trimBlanks,
   withoutFields,
 } from '../../base/http1/fields.ts'
-import { BAD_LINE, type HeadFault } from '../../base/http1/head-buffer.ts'
+import { BAD_LINE, HEAD_TOO_LARGE, type HeadFault } from '../../base/http1/head-buffer.ts'
 import { isHost } from '../../base/http1/host.ts'
 import * as limits from '../limits.ts'
 
@@ -138,6 +138,8 @@ export class RequestHead {
    * `trusted`: the head comes from another edge, and its fields are passed on as they are.
    */
   scan(text: string, from: number, end: number, trusted: boolean): HeadFault | null {
+    if (end < from) return BAD_LINE
+    if (end - from > limits.HEAD_BYTES_MAX) return HEAD_TOO_LARGE
     this.#reset(text, from, trusted)
     const lineEnd = text.indexOf('\r\n', from)
     const bad = this.#requestLine(from, lineEnd) ?? this.#fields(lineEnd + 2, end + 2)

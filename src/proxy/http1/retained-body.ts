@@ -1,6 +1,19 @@
 import type { Counters } from '../counters.ts'
 import * as limits from '../limits.ts'
 
+/** What of a body came with its head: as text when it is short, so that it can go on in the head's write. */
+export function bodyOf(
+  text: string,
+  at: number,
+  data: Buffer,
+  from: number,
+  to: number,
+): Buffer | string {
+  if (from === to) return ''
+  const short = to - from <= limits.TEXT_BODY_BYTES_MAX && text.length - at >= to - from
+  return short ? text.slice(at, at + to - from) : data.subarray(from, to)
+}
+
 /** The parts of a request's body that another attempt has to send again. */
 export class RetainedBody {
   /** Null: nothing came yet, or it is not kept. */
