@@ -73,6 +73,10 @@ export const RETRY_AFTER_SECONDS = 1
 
 /** Connections of one worker; above, new ones are reset. */
 export const CONNECTIONS_MAX = 16_384
+/** A client's routing header (R27 to R30); one that prefers is ignored beyond, one that forces refused. */
+export const ROUTING_VALUE_BYTES_MAX = 256
+/** Regions that it may name. */
+export const ROUTING_NAMES_MAX = 16
 /** The line between edges that comes before a request or a stream. */
 export const PREFACE_BYTES_MAX = 512
 /** Lines for one app's log in a second; what is above is counted and said in the next line. */
@@ -97,5 +101,6 @@ export type LimitName =
   | 'queue_ms'
   | 'retained_bytes'
   | 'load_slots'
+  | 'routing_value_bytes'
   | 'connections'
   | 'app_log_lines'

@@ -1,8 +1,19 @@
-import type { Address, App, Endpoint, EndpointService } from '../model/resources.ts'
+import type { Address, App, Endpoint, EndpointService, Region } from '../model/resources.ts'
 import type { FeedEvent } from '../model/wire.ts'
 import { EdgeIndex } from '../view/edge-index.ts'
 
 /** Builders for tests and benchmarks: a view from a few words. */
+
+const REGIONS: readonly Region[] = (
+  [
+    ['iad', 'Ashburn, Virginia (US)', 'north_america'],
+    ['yyz', 'Toronto, Canada', 'north_america'],
+    ['lhr', 'London, United Kingdom', 'europe'],
+    ['nrt', 'Tokyo, Japan', 'asia_pacific'],
+  ] as const
+).map(([code, name, geoRegion]) => ({
+  ...{ code, name, geoRegion, latitude: 0, longitude: 0, distancesMs: {} },
+}))
 
 const CREATED = '2026-01-01T00:00:00Z'
 
@@ -90,6 +101,7 @@ export function testEntries(
   shared: readonly string[] = [],
 ): [string, unknown][] {
   const entries: [string, unknown][] = []
+  for (const region of REGIONS) entries.push([`region/${region.code}`, region])
   for (const { live = true, ...host } of hosts) {
     const underlay = { underlayV4: '192.0.2.1', underlayV6: '2001:db8::1', meshPublicKey: null }
     entries.push([`host/${host.id}`, { ...host, ...underlay }])

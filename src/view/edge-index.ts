@@ -46,6 +46,10 @@ export class EdgeIndex implements EdgeView {
     return this.#fold.state.host(id)
   }
 
+  region(code: string): Region | undefined {
+    return this.#fold.state.region(code)
+  }
+
   distanceMs(from: string, to: string): number {
     return this.#fold.state.distanceMs(from, to)
   }
@@ -137,6 +141,10 @@ class EdgeState implements ViewState {
     }
     this.#hostRoutes.set(id, route)
     return route
+  }
+
+  region(code: string): Region | undefined {
+    return this.#regions.get(code)
   }
 
   distanceMs(from: string, to: string): number {

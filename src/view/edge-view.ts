@@ -1,4 +1,4 @@
-import type { Endpoint, EndpointService } from '../model/resources.ts'
+import type { Endpoint, EndpointService, Region } from '../model/resources.ts'
 
 /** What an edge needs to know, as look-ups in memory. Implemented by `EdgeIndex` (edge-index.ts). */
 export interface EdgeView {
@@ -8,6 +8,7 @@ export interface EdgeView {
   address(address: string): AddressOwner | undefined
   app(name: string): AppRoutes | undefined
   host(id: string): HostRoute | undefined
+  region(code: string): Region | undefined
   /** Round trip between regions in milliseconds; 0 for the same one. Unknown pairs: a large number. */
   distanceMs(from: string, to: string): number
 }

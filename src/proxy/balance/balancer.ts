@@ -1,4 +1,5 @@
 import type { Candidate, HostRoute, PortRoute } from '../../view/edge-view.ts'
+import type { Steering } from './steering.ts'
 
 /**
  * Who serves a request. Choosing and counting are one step, so that neither a limit nor a drain can
@@ -21,6 +22,8 @@ export interface ClaimOptions {
    * that host last said so: it refuses when that is still true.
    */
   readonly probe?: Probe | null
+  /** Where it should go, or has to; null: wherever is best. */
+  readonly steering?: Steering | null
 }
 
 /** The machine to try, or any. */

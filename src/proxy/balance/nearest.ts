@@ -13,6 +13,7 @@ import type {
 } from './balancer.ts'
 import { type LoadBucket, LoadTable } from './loads.ts'
 import { Marks } from './marks.ts'
+import { RANKS_MAX } from './steering.ts'
 
 export interface NearestOptions {
   readonly host: string
@@ -57,7 +58,7 @@ export function nearestBalancer(options: NearestOptions): Balancer {
     claim(route: PortRoute, wanted: ClaimOptions): Lease | Refusal {
       return wanted.machine === null
         ? nearest.choose(route, wanted)
-        : nearest.claimOwn(route, wanted.machine, wanted.exclude)
+        : nearest.claimOwn(route, wanted.machine, wanted)
     },
   }
 }
@@ -67,7 +68,8 @@ const HOST_STEP = 1
 const BUCKET_STEP = 2
 const DISTANCE_STEP = 4
 const DISTANCE_MAX = 1e6
-const LAST = DISTANCE_STEP * DISTANCE_MAX * 2
+const RANK_STEP = DISTANCE_STEP * DISTANCE_MAX * 2
+const LAST = RANK_STEP * RANKS_MAX
 const PROBE = LAST * 2
 
 class Nearest {
@@ -99,18 +101,19 @@ class Nearest {
   }
 
   /** The machine is this host's, and another edge has chosen it. */
-  claimOwn(route: PortRoute, machine: string, exclude: ReadonlySet<string> | null) {
+  claimOwn(route: PortRoute, machine: string, { exclude, steering }: ClaimOptions) {
     const candidate = route.candidates.find(({ endpoint }) => endpoint.machine === machine)
     if (!candidate || candidate.endpoint.host !== this.#options.host) return REFUSALS['not-here']
     if (exclude?.has(machine)) return REFUSALS.none
     const { endpoint, service } = candidate
     if (endpoint.state !== 'started') return REFUSALS['not-started']
     if (endpoint.cordoned) return REFUSALS.cordoned
-    if (!endpoint.services[service]!.healthy) return REFUSALS.unhealthy
+    const forced = steering?.forcedMachine === machine
+    if (!forced && !endpoint.services[service]!.healthy) return REFUSALS.unhealthy
     return this.#claim(candidate, null) ?? REFUSALS['hard-limit']
   }
 
-  #pick(route: PortRoute, { exclude, probe }: ClaimOptions): Refusal | null {
+  #pick(route: PortRoute, { exclude, probe, steering = null }: ClaimOptions): Refusal | null {
     const { host, view, random } = this.#options
     const { down } = this.#pool
     let best: Candidate | null = null
@@ -121,7 +124,10 @@ class Nearest {
     for (const candidate of route.candidates) {
       const { endpoint } = candidate
       if (exclude?.has(endpoint.machine)) continue
-      if (!isServing(candidate)) {
+      const rank = steering === null ? 0 : steering.rank(endpoint)
+      if (rank === Infinity) continue
+      const forced = steering !== null && steering.forcedMachine !== ''
+      if (!isServing(candidate, forced)) {
         refused = rather(refused, whyNot(endpoint))
         continue
       }
@@ -134,7 +140,7 @@ class Nearest {
       const bucket = this.#bucket(candidate, via === null)
       if (bucket === 2) refused = 'hard-limit'
       if (bucket === 2 && (via === null || !isProbed(endpoint.machine, probe))) continue
-      const score = this.#score(endpoint, via, bucket)
+      const score = this.#score(endpoint, via, bucket) + rank * RANK_STEP
       if (score > bestScore) continue
       ties = score < bestScore ? 1 : ties + 1
       if (score === bestScore && random() * ties >= 1) continue
@@ -194,8 +200,11 @@ function whyNot({ state, cordoned }: Endpoint): RefusalReason {
   return state === 'started' ? 'down' : 'unavailable'
 }
 
-const isServing = ({ endpoint, service }: Candidate): boolean =>
-  endpoint.state === 'started' && !endpoint.cordoned && !!endpoint.services[service]?.healthy
+/** A machine that a client insists on is asked even when its checks fail (R30). */
+const isServing = ({ endpoint, service }: Candidate, forced: boolean): boolean =>
+  endpoint.state === 'started' &&
+  !endpoint.cordoned &&
+  (forced || !!endpoint.services[service]?.healthy)
 
 /** Of two reasons the one that is better to wait for. */
 const WORTH: readonly RefusalReason[] = ['none', 'unavailable', 'down', 'starting', 'hard-limit']

@@ -8,6 +8,7 @@ import {
   type Refusal,
   type RefusalReason,
 } from '../balance/balancer.ts'
+import type { Steering } from '../balance/steering.ts'
 import type { Turn, Waiter } from '../balance/wait-queues.ts'
 import type { ProxyContext } from '../context.ts'
 import { NO_ANSWER, textOf } from '../errors/codes.ts'
@@ -41,6 +42,7 @@ export interface ExchangeRequest {
   readonly route: PortRoute
   /** A machine of this host that another edge has chosen; null: choose. */
   readonly machine: string | null
+  readonly steering: Steering | null
   /** Request line and field lines, each with CRLF, without the empty line. */
   readonly head: string
   readonly method: string
@@ -75,6 +77,8 @@ export class Exchange implements UpstreamUser, Waiter {
   readonly #attempts = new Attempts()
   #fresh = false
   #waiting = false
+  /** Where it waits among those for the same port. */
+  #lane = ''
   /** Too many wait already. */
   #crowded = false
 
@@ -106,9 +110,10 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#attempts.begin(this.#ctx.deadlines.now)
     this.#fresh = false
     this.#crowded = false
-    const { route, machine } = request
+    const { route, machine, steering } = request
+    this.#lane = steering === null ? '' : steering.lane
     // Who comes now must not overtake those who wait already.
-    if (machine === null && this.#ctx.waiting.has(route.app, route.port))
+    if (machine === null && this.#ctx.waiting.has(route.app, route.port, this.#lane))
       this.#onRefused('hard-limit')
     else this.#attempt()
   }
@@ -276,8 +281,9 @@ export class Exchange implements UpstreamUser, Waiter {
   }
 
   #claim(route: PortRoute, probe: Probe | null): Lease | Refusal {
-    const { machine } = this.#request!
-    return this.#ctx.balancer.claim(route, { exclude: this.#attempts.excluded, machine, probe })
+    const { machine, steering } = this.#request!
+    const { excluded: exclude } = this.#attempts
+    return this.#ctx.balancer.claim(route, { exclude, machine, probe, steering })
   }
 
   /** Time has passed, and the view may know more of the machines. */
@@ -321,7 +327,7 @@ export class Exchange implements UpstreamUser, Waiter {
     const { app, port } = this.#request!.route
     this.waitsUntil = this.#attempts.waitsUntil(reason)
     if (this.waitsUntil <= deadlines.now) return false
-    if (!waiting.join(app, port, this)) {
+    if (!waiting.join(app, port, this, this.#lane)) {
       counters.limit('queue_per_app_max')
       this.#crowded = true
       return false
@@ -343,7 +349,8 @@ export class Exchange implements UpstreamUser, Waiter {
     if (code.startsWith('PR')) this.#ctx.counters.error(code)
     if (log)
       this.#log(code, message, route.app, code.startsWith('PR') ? '' : this.#attempts.machine)
-    this.#client.sendFailure(status, code, message)
+    const only = this.#lane === '' ? '' : `; the request asks for ${this.#lane} only`
+    this.#client.sendFailure(status, code, message + only)
   }
 
   #log(code: string, message: string, app: string, machine: string): void {
@@ -355,7 +362,7 @@ export class Exchange implements UpstreamUser, Waiter {
     if (this.#waiting) {
       this.#waiting = false
       const { app, port } = this.#request!.route
-      this.#ctx.waiting.leave(app, port, this)
+      this.#ctx.waiting.leave(app, port, this, this.#lane)
     }
     const lease = this.#lease
     this.#lease = null

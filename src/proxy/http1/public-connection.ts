@@ -6,6 +6,7 @@ import type { ResponseHead } from '../../base/http1/response-head.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
 import type { Lease } from '../balance/balancer.ts'
+import type { Steering } from '../balance/steering.ts'
 import type { ProxyContext } from '../context.ts'
 import { echoResponse } from '../echo.ts'
 import { ownResponse } from '../errors/pages.ts'
@@ -15,6 +16,7 @@ import { HttpConnection } from './connection.ts'
 import { type HttpPolicy, policyOf } from './policy.ts'
 import type { RequestHead } from './request-head.ts'
 import type { RequestIds } from './request-id.ts'
+import { readRouting } from './routing-fields.ts'
 
 /** What Fly's proxy calls itself there (H8); apps recognise a proxied request by it. */
 const VIA_NAME = 'fly.io'
@@ -50,6 +52,7 @@ export class PublicConnection extends HttpConnection {
   readonly #prefaceOrigin: string
   #route: PortRoute | null = null
   #policy: HttpPolicy | null = null
+  #steering: Steering | null = null
   #requestId = ''
   #minor = 1
   #toHead = false
@@ -103,12 +106,19 @@ export class PublicConnection extends HttpConnection {
       this.#policy = policyOf(route)
     }
     const policy = this.#policy!
+    const steering = head.routing && readRouting(head.routing, this.ctx.view, this.ctx.counters)
+    if (steering && 'status' in steering) {
+      this.#answer(steering.status, steering.reason)
+      return
+    }
+    this.#steering = steering
     this.idleMs = policy.idleMs
     this.deadline = this.ctx.deadlines.now + policy.idleMs
     this.exchange.begin(
       {
         route,
         machine: null,
+        steering,
         head: this.#requestHead(head),
         method: head.method,
         idempotent: head.idempotent,
@@ -124,19 +134,27 @@ export class PublicConnection extends HttpConnection {
   requestText(lease: Lease, head: string, headEnd: string): string {
     const { candidate, via } = lease
     const { endpoint, service } = candidate
+    const end = this.#steering === null ? headEnd : this.#unpreferred(endpoint.machine) + headEnd
     if (via === null) {
       const version = this.#policy!.proxyProto
-      return (version ? proxyHeader(this.#origin, version) : '') + head + headEnd
+      return (version ? proxyHeader(this.#origin, version) : '') + head + end
     }
     this.ctx.counters.backhaulRequests++
     const target = prefaceTarget(
-      'http',
+      this.#steering?.forcedMachine ? 'forced-http' : 'http',
       endpoint.app,
       endpoint.machine,
       service,
       this.#origin.localPort,
     )
-    return `${target}${this.#prefaceOrigin}${this.#requestId}\r\n${head}${headEnd}`
+    return `${target}${this.#prefaceOrigin}${this.#requestId}\r\n${head}${end}`
+  }
+
+  /** H9: what the app is told when another machine than the preferred one gets the request. */
+  #unpreferred(machine: string): string {
+    const preferred = this.#steering!.preferredMachine
+    if (preferred === '' || preferred === machine) return ''
+    return `Fly-Preferred-Instance-Unavailable: ${preferred}\r\n`
   }
 
   onAccepted(): void {}

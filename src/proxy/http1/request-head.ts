@@ -10,6 +10,7 @@ import {
 } from '../../base/http1/fields.ts'
 import { BAD_LINE, type HeadFault } from '../../base/http1/head-buffer.ts'
 import * as limits from '../limits.ts'
+import { newRoutingFields, type RoutingFields } from './routing-fields.ts'
 
 const fault = (reason: string): HeadFault => ({ status: 400, reason })
 
@@ -44,8 +45,12 @@ const ID = {
   expect: 6,
   forwardedFor: 7,
   forwardedPort: 8,
+  preferRegion: 9,
+  forceRegion: 10,
+  preferInstance: 11,
+  forceInstance: 12,
   /** Dropped without a look: hop by hop, or what only the edge may assert. */
-  dropped: 9,
+  dropped: 13,
 } as const
 
 const NAMES = new NameTable({
@@ -57,6 +62,10 @@ const NAMES = new NameTable({
   expect: ID.expect,
   'x-forwarded-for': ID.forwardedFor,
   'x-forwarded-port': ID.forwardedPort,
+  'fly-prefer-region': ID.preferRegion,
+  'fly-force-region': ID.forceRegion,
+  'fly-prefer-instance-id': ID.preferInstance,
+  'fly-force-instance-id': ID.forceInstance,
   'keep-alive': ID.dropped,
   'proxy-connection': ID.dropped,
   // H15; also a promise about trailers that is ours to make to the app, not the client's.
@@ -75,6 +84,12 @@ const NAMES = new NameTable({
   'fly-replay-failed': ID.dropped,
   'fly-replay-cache-status': ID.dropped,
 })
+const ROUTING: Readonly<Record<number, keyof RoutingFields>> = {
+  [ID.preferRegion]: 'preferRegion',
+  [ID.forceRegion]: 'forceRegion',
+  [ID.preferInstance]: 'preferInstance',
+  [ID.forceInstance]: 'forceInstance',
+}
 /** Must reach the app once and as they are, so no Connection header may take them away. */
 const NOT_NOMINATED = new Set(['host', 'content-length', 'transfer-encoding', 'expect'])
 
@@ -106,6 +121,8 @@ export class RequestHead {
   forwardedFor = ''
   hasForwardedPort = false
   idempotent = false
+  /** What the client asks for in routing headers; null when it has none. */
+  routing: RoutingFields | null = null
   /**
    * What goes on: request line and field lines, without hop-by-hop ones and (unless trusted)
    * without what only an edge asserts. Ends with CRLF; the empty line is not in it.
@@ -145,6 +162,7 @@ export class RequestHead {
     this.expectContinue = false
     this.forwardedFor = ''
     this.hasForwardedPort = false
+    this.routing = null
     this.forward = ''
   }
 
@@ -285,9 +303,19 @@ export class RequestHead {
     } else if (id === ID.forwardedPort) {
       this.hasForwardedPort = true
       return null
+    } else if (id < ID.dropped) {
+      this.#routing(id, value)
+      return null
     }
     if (!this.#trusted) this.#drop(at, next)
     return null
+  }
+
+  /** The app sees them too. A field that comes twice is one list (RFC 9110 5.3). */
+  #routing(id: number, value: string): void {
+    this.routing ??= newRoutingFields()
+    const name = ROUTING[id]!
+    this.routing[name] += this.routing[name] === '' ? value : `,${value}`
   }
 
   #connection(value: string): HeadFault | null {
