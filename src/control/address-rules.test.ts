@@ -24,6 +24,7 @@ const service = (
   autostart: false,
   load: 0,
   healthy: true,
+  upSinceMs: null,
 })
 
 test('I8: what a shared IPv4 can serve', () => {

@@ -45,6 +45,7 @@ const web: EndpointService = {
   autostart: false,
   load: 0,
   healthy: true,
+  upSinceMs: null,
 }
 function servicePort(port: number, handlers: ('http' | 'tls')[]) {
   return {

@@ -119,6 +119,8 @@ export const EndpointService = z.object({
   load: z.union([z.literal(0), z.literal(1), z.literal(2)]),
   /** Every service check passes, or there is none (S36). */
   healthy: z.boolean(),
+  /** When it last began to serve (started, every check passes), in ms since the epoch; null: it does not. */
+  upSinceMs: z.number().nullable().default(null),
 })
 export type EndpointService = z.infer<typeof EndpointService>
 

@@ -11,6 +11,7 @@ import { type ProxyContext, Scratch } from './context.ts'
 import { type CounterSnapshot, Counters } from './counters.ts'
 import { AppLog, type OnAppLog } from './errors/app-log.ts'
 import { createListener, type OriginalDestination } from './listener/listener.ts'
+import { RetryBudgets } from './upstream/retry-budgets.ts'
 import { Upstreams } from './upstream/upstreams.ts'
 
 export interface EdgeProxyOptions {
@@ -55,14 +56,21 @@ export class EdgeProxy {
     })
     const onRelease = ({ app, machine }: Endpoint, released: Released) =>
       waiting.released(app, machine, released)
+    const appLog = new AppLog(options.onAppLog, now, counters)
+    const onEject = ({ app, machine }: Endpoint, ms: number) => {
+      counters.ejections++
+      const message = `the machine fails requests: it gets none for ${ms / 1000} s`
+      appLog.write({ app, machine, level: 'warn', code: '', message })
+    }
     this.#ctx = {
       ...{ view, host, region, backhaulPort, counters, now, draining: false, deadlines, waiting },
       appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),
       balancer:
         options.balancer ??
-        nearestBalancer({ host, region, view, random, now, loads, onRelease, counters }),
+        nearestBalancer({ host, region, view, random, now, loads, onRelease, onEject, counters }),
       upstreams: new Upstreams(() => this.#ctx, backhaulPort),
-      appLog: new AppLog(options.onAppLog, now, counters),
+      retries: new RetryBudgets(),
+      appLog,
       scratch: new Scratch(),
       connections: new Set(),
     }

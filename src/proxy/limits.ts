@@ -51,6 +51,29 @@ export const ATTEMPTS_MAX = 90
 export const ATTEMPTS_MS = 10_000
 /** Machines that may have acted on a request before it is given up: it may be what kills them. */
 export const REPEATS_MAX = 2
+/** Attempts after the first, as a share of an app's requests in about the last window ... */
+export const RETRY_SHARE_MAX = 0.2
+export const RETRY_WINDOW_MS = 10_000
+/** ... or this number in a window, where that is more. */
+export const RETRIES_FREE_MAX = 100
+/** Apps that a worker counts them for; beyond, the oldest begins anew. */
+export const RETRY_APPS_MAX = 10_000
+/** A machine is ejected after so many failed requests without a success in between, ... */
+export const EJECT_FAILURES_IN_A_ROW = 5
+/** ... or when this share of at least so many in a window has failed. */
+export const EJECT_SHARE = 0.5
+export const EJECT_REQUESTS_MIN = 20
+export const EJECT_WINDOW_MS = 10_000
+/** For so long the first time, twice as long each further time, at most so long. */
+export const EJECT_MS = 5_000
+export const EJECT_MS_MAX = 300_000
+/** A machine that has been back for so long is ejected as if for the first time. */
+export const EJECT_MEMORY_MS = 300_000
+/** Machines with failures that one worker remembers; beyond, the oldest is forgotten. */
+export const OUTLIERS_MAX = 10_000
+/** A machine that begins to serve has its full share after this, if its service says nothing else. */
+export const SLOW_START_MS = 10_000
+export const SLOW_START_WEIGHT_MIN = 0.1
 /** Bodies kept for another attempt, of all requests of one worker that an app has taken. */
 export const RETAINED_BYTES_MAX = 64 * 1024 * 1024
 /** Waiting for a slot when every machine is at its hard limit (L6). */
@@ -97,6 +120,7 @@ export type LimitName =
   | 'connect_ms'
   | 'pool_idle_max'
   | 'attempts'
+  | 'retry_budget'
   | 'queue_per_app_max'
   | 'queue_ms'
   | 'retained_bytes'

@@ -39,6 +39,7 @@ export interface TestService {
   readonly hard?: number | null
   readonly load?: 0 | 1 | 2
   readonly healthy?: boolean
+  readonly upSinceMs?: number
 }
 
 export interface TestApp {
@@ -78,6 +79,7 @@ export function testService(service: TestService): EndpointService {
     autostart: false,
     load: service.load ?? 0,
     healthy: service.healthy ?? true,
+    upSinceMs: service.upSinceMs ?? null,
   }
 }
 

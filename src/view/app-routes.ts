@@ -93,9 +93,14 @@ class PortTable {
     return {
       ...{ app: this.#app, port, handlers, forceHttps },
       ...{ httpOptions, tlsOptions, proxyProtoVersion, candidates },
+      slowStartMs: null,
+      upSinceMsMax: Math.max(0, ...exposures.map(upSinceMsOf)),
     }
   }
 }
+
+const upSinceMsOf = ({ endpoint, service }: Exposure): number =>
+  endpoint.services[service]!.upSinceMs ?? 0
 
 function collectRanges(protocol: Protocol, endpoints: readonly Endpoint[]): PortRange[] {
   const ranges = new Map<string, PortRange>()

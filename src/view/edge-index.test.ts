@@ -29,7 +29,15 @@ const ports = (start: number, end = start, more: Partial<Ports> = {}): Ports => 
 })
 
 const service = (list: Ports[], more: Partial<EndpointService> = {}): EndpointService => ({
-  ...{ protocol: 'tcp', internalPort: 8080, ports: list, autostart: true, load: 0, healthy: true },
+  ...{
+    protocol: 'tcp',
+    internalPort: 8080,
+    ports: list,
+    autostart: true,
+    load: 0,
+    healthy: true,
+    upSinceMs: null,
+  },
   concurrency: { type: 'connections', soft: 20, hard: null },
   ...more,
 })

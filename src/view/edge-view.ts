@@ -38,6 +38,10 @@ export interface PortRoute {
   readonly httpOptions: Readonly<Record<string, unknown>> | null
   readonly tlsOptions: Readonly<Record<string, unknown>> | null
   readonly proxyProtoVersion: 'v1' | 'v2'
+  /** How long a machine has less than its full share after it began to serve; null: as usual. */
+  readonly slowStartMs: number | null
+  /** When the latest of the candidates began to serve; 0 when none does. */
+  readonly upSinceMsMax: number
   /** Every machine whose config exposes the port, in any state: balancing decides. */
   readonly candidates: readonly Candidate[]
 }

@@ -38,6 +38,7 @@ export function endpointServices(
       autostart: service.autostart ?? false,
       load: 0,
       healthy: (service.checks ?? []).length === 0,
+      upSinceMs: null,
     }
   })
 }

@@ -40,6 +40,8 @@ export interface Lease {
   release(): void
   /** What the next claims should know. */
   failed(how: ClaimFailure): void
+  /** The machine has answered, and not with an error of its own. */
+  succeeded(): void
 }
 
 export type ClaimFailure =
@@ -51,6 +53,8 @@ export type ClaimFailure =
   | 'unreached'
   /** The host could not be reached: for a while its machines are chosen when there is no other. */
   | 'host-unreached'
+  /** The machine had it, and broke off, took too long or answered with an error of its own (5xx). */
+  | 'broke'
 
 /** Whose slot was given back: a machine's of this host that had none left, or had; another host's. */
 export type Released = 'of-full' | 'of-free' | 'elsewhere'

@@ -13,6 +13,8 @@ import type {
 } from './balancer.ts'
 import { type LoadBucket, LoadTable } from './loads.ts'
 import { Marks } from './marks.ts'
+import { Outliers } from './outliers.ts'
+import { isRamping, rampWeight, slowStartMsOf } from './slow-start.ts'
 import { RANKS_MAX } from './steering.ts'
 
 export interface NearestOptions {
@@ -27,6 +29,8 @@ export interface NearestOptions {
   /** A slot of an app was given back. Called in the middle of other work: act later. */
   readonly onRelease?: (endpoint: Endpoint, released: Released) => void
   readonly counters?: Counters
+  /** A machine gets no requests for so long, because it fails them. */
+  readonly onEject?: (endpoint: Endpoint, ms: number) => void
 }
 
 const REFUSALS = Object.fromEntries(
@@ -71,6 +75,7 @@ const DISTANCE_MAX = 1e6
 const RANK_STEP = DISTANCE_STEP * DISTANCE_MAX * 2
 const LAST = RANK_STEP * RANKS_MAX
 const PROBE = LAST * 2
+const EJECTED = PROBE * 2
 
 class Nearest {
   readonly #options: NearestOptions
@@ -81,9 +86,9 @@ class Nearest {
 
   constructor(options: NearestOptions) {
     this.#options = options
-    const { loads = LoadTable.alone(), now, onRelease = () => {} } = options
+    const { loads = LoadTable.alone(), now, onRelease = () => {}, onEject = () => {} } = options
     this.#pool = {
-      ...{ loads, onRelease },
+      ...{ loads, onRelease, onEject, outliers: new Outliers(now) },
       suspects: new Marks(SUSPECT_MS, now),
       down: new Marks(DOWN_MS, now),
       full: new Marks(FULL_MS, now),
@@ -94,7 +99,7 @@ class Nearest {
     for (let i = 1; ; i++) {
       const refusal = this.#pick(route, wanted)
       if (refusal) return refusal
-      const lease = this.#claim(this.#best!, this.#bestVia)
+      const lease = this.#claim(route, this.#best!, this.#bestVia)
       if (lease) return lease
       if (i === CLAIM_TRIES_MAX) return REFUSALS['hard-limit']
     }
@@ -110,16 +115,19 @@ class Nearest {
     if (endpoint.cordoned) return REFUSALS.cordoned
     const forced = steering?.forcedMachine === machine
     if (!forced && !endpoint.services[service]!.healthy) return REFUSALS.unhealthy
-    return this.#claim(candidate, null) ?? REFUSALS['hard-limit']
+    return this.#claim(null, candidate, null) ?? REFUSALS['hard-limit']
   }
 
   #pick(route: PortRoute, { exclude, probe, steering = null }: ClaimOptions): Refusal | null {
-    const { host, view, random } = this.#options
-    const { down } = this.#pool
+    const { host, view, random, now } = this.#options
+    const { down, outliers } = this.#pool
+    const nowMs = route.candidates.length > 1 ? now() : 0
+    const ramping = nowMs > 0 && isRamping(route, nowMs)
     let best: Candidate | null = null
     let bestVia: HostRoute | null = null
     let bestScore = Infinity
-    let ties = 0
+    /** Of those with the best score. */
+    let weights = 0
     let refused: RefusalReason = 'none'
     for (const candidate of route.candidates) {
       const { endpoint } = candidate
@@ -140,14 +148,18 @@ class Nearest {
       const bucket = this.#bucket(candidate, via === null)
       if (bucket === 2) refused = 'hard-limit'
       if (bucket === 2 && (via === null || !isProbed(endpoint.machine, probe))) continue
-      const score = this.#score(endpoint, via, bucket) + rank * RANK_STEP
+      let score = this.#score(endpoint, via, bucket) + rank * RANK_STEP
+      if (!outliers.isEmpty && !forced && outliers.isEjected(candidate)) score += EJECTED
       if (score > bestScore) continue
-      ties = score < bestScore ? 1 : ties + 1
-      if (score === bestScore && random() * ties >= 1) continue
+      const weight = ramping ? rampWeight(candidate, slowStartMsOf(route), nowMs) : 1
+      weights = score < bestScore ? weight : weights + weight
+      if (score === bestScore && random() * weights >= weight) continue
       best = candidate
       bestVia = via
       bestScore = score
     }
+    // One that fails is better than nobody, but not better than a short wait.
+    if (bestScore >= EJECTED && refused === 'hard-limit') best = null
     this.#best = best
     this.#bestVia = bestVia
     return best ? null : REFUSALS[refused]
@@ -176,15 +188,16 @@ class Nearest {
     return !suspects.isEmpty && (suspects.has(machine) || suspects.has(host))
   }
 
-  #claim(candidate: Candidate, via: HostRoute | null): Lease | null {
+  /** `route` is null when somebody else has chosen, and learns what comes of it. */
+  #claim(route: PortRoute | null, candidate: Candidate, via: HostRoute | null): Lease | null {
     // Load of a machine elsewhere is its own host's to count (L2).
     const doubtful = this.#isSuspect(candidate.endpoint)
-    if (via !== null) return new ClaimedSlot(this.#pool, candidate, via, -1, doubtful)
+    if (via !== null) return new ClaimedSlot(this.#pool, route, candidate, via, -1, doubtful)
     const { loads } = this.#pool
     const slot = loads.slotOf(candidate.endpoint.machine, candidate.service)
     if (slot < 0) this.#options.counters?.limit('load_slots')
     if (!loads.claim(slot, serviceOf(candidate).concurrency)) return null
-    return new ClaimedSlot(this.#pool, candidate, null, slot, doubtful)
+    return new ClaimedSlot(this.#pool, route, candidate, null, slot, doubtful)
   }
 }
 
@@ -218,7 +231,9 @@ interface Pool {
   readonly suspects: Marks
   readonly down: Marks
   readonly full: Marks
+  readonly outliers: Outliers
   readonly onRelease: (endpoint: Endpoint, released: Released) => void
+  readonly onEject: (endpoint: Endpoint, ms: number) => void
 }
 
 class ClaimedSlot implements Lease {
@@ -226,6 +241,7 @@ class ClaimedSlot implements Lease {
   readonly via: HostRoute | null
   readonly isDoubtful: boolean
   readonly #pool: Pool
+  readonly #route: PortRoute | null
   readonly #slot: number
   #held = true
   /** A slot was taken for it on its host. */
@@ -233,6 +249,7 @@ class ClaimedSlot implements Lease {
 
   constructor(
     pool: Pool,
+    route: PortRoute | null,
     candidate: Candidate,
     via: HostRoute | null,
     slot: number,
@@ -242,6 +259,7 @@ class ClaimedSlot implements Lease {
     this.via = via
     this.isDoubtful = isDoubtful
     this.#pool = pool
+    this.#route = route
     this.#slot = slot
   }
 
@@ -257,7 +275,12 @@ class ClaimedSlot implements Lease {
 
   failed(how: ClaimFailure): void {
     const { machine, host } = this.candidate.endpoint
-    const { suspects, down, full } = this.#pool
+    const { suspects, down, full, outliers, onEject } = this.#pool
+    if (how === 'broke') {
+      const ms = this.#route === null ? 0 : outliers.failed(this.#route, this.candidate)
+      if (ms > 0) onEject(this.candidate.endpoint, ms)
+      return
+    }
     this.#wasUsed = false
     if (how === 'refused') return
     if (how === 'full') full.add(machine)
@@ -266,5 +289,9 @@ class ClaimedSlot implements Lease {
       suspects.add(machine)
       down.add(machine)
     }
+  }
+
+  succeeded(): void {
+    if (this.#route !== null) this.#pool.outliers.succeeded(this.candidate)
   }
 }

@@ -15,6 +15,8 @@ import { NO_ANSWER, textOf } from '../errors/codes.ts'
 import { Attempts } from '../upstream/attempts.ts'
 import type { UpstreamConnection } from '../upstream/connection.ts'
 import type { UpstreamFailure, UpstreamUser } from '../upstream/exchange.ts'
+import type { RetryBudget } from '../upstream/retry-budgets.ts'
+import { mayRetry } from '../upstream/retry-budgets.ts'
 import { RetainedBody } from './retained-body.ts'
 
 /** The client's side of a request: what an exchange tells it. */
@@ -75,6 +77,9 @@ export class Exchange implements UpstreamUser, Waiter {
   #upstream: UpstreamConnection | null = null
   #accepted = false
   readonly #attempts = new Attempts()
+  /** Of the app that it was for last; most connections have no other. */
+  #budget: RetryBudget | null = null
+  #budgetApp = ''
   #fresh = false
   #waiting = false
   /** Where it waits among those for the same port. */
@@ -112,6 +117,7 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#crowded = false
     const { route, machine, steering } = request
     this.#lane = steering === null ? '' : steering.lane
+    if (machine === null) this.#countRequest(route.app)
     // Who comes now must not overtake those who wait already.
     if (machine === null && this.#ctx.waiting.has(route.app, route.port, this.#lane))
       this.#onRefused('hard-limit')
@@ -145,6 +151,7 @@ export class Exchange implements UpstreamUser, Waiter {
       this.#giveUp('hard-limit')
       return
     }
+    if (this.requestDone && !this.responded) this.#lease?.failed('broke')
     this.abort()
     this.#ctx.counters.limit('request_idle_ms')
     if (this.responded) {
@@ -189,6 +196,8 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onResponse(head: ResponseHead, text: string, from: number, to: number, done: boolean): void {
     this.responded = true
+    if (head.status >= 500) this.#lease!.failed('broke')
+    else this.#lease!.succeeded()
     if (done) this.#finish()
     else this.#body.drop()
     this.#client.sendResponse(head, text, from, to, done)
@@ -223,6 +232,7 @@ export class Exchange implements UpstreamUser, Waiter {
   onCut(reason: string): void {
     const lease = this.#lease
     const app = this.#request?.route.app ?? ''
+    lease?.failed('broke')
     this.#finish()
     this.#ctx.counters.error('PU02')
     const machine = lease?.candidate.endpoint.machine ?? ''
@@ -236,6 +246,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onSwitched(head: ResponseHead, from: number, to: number): void {
     this.responded = true
+    this.#lease!.succeeded()
     this.#body.drop()
     this.#client.switchProtocols(head, from, to)
   }
@@ -277,7 +288,26 @@ export class Exchange implements UpstreamUser, Waiter {
     const { route } = this.#request!
     const claimed = this.#attempts.isFirst ? this.#claim(route, null) : this.#claimAgain(null)
     if (isRefusal(claimed)) this.#onRefused(claimed.refused)
-    else this.#send(claimed)
+    else if (this.#isWithinBudget()) this.#send(claimed)
+    else {
+      claimed.release()
+      this.#giveUp(null)
+    }
+  }
+
+  #countRequest(app: string): void {
+    if (app !== this.#budgetApp) {
+      this.#budget = this.#ctx.retries.of(app, this.#ctx.deadlines.now)
+      this.#budgetApp = app
+    }
+    this.#budget!.requested()
+  }
+
+  /** Those that wait in line are not counted: the line has a pace of its own. */
+  #isWithinBudget(): boolean {
+    const { machine, route } = this.#request!
+    if (machine !== null || !this.#attempts.isRetry) return true
+    return mayRetry(this.#ctx, this.#budget!, route.app)
   }
 
   #claim(route: PortRoute, probe: Probe | null): Lease | Refusal {

@@ -16,6 +16,7 @@ import { textOf } from '../errors/codes.ts'
 import type { PublicOrigin } from '../http1/public-connection.ts'
 import * as limits from '../limits.ts'
 import { Attempts } from '../upstream/attempts.ts'
+import { mayRetry, type RetryBudget } from '../upstream/retry-budgets.ts'
 import { proxyHeader } from './proxy-header.ts'
 
 /** Passes the octets of a connection through to a machine (U7), with a PROXY header if asked for. */
@@ -56,6 +57,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   #upstream: net.Socket | null = null
   #lease: Lease | null = null
   readonly #attempts = new Attempts()
+  readonly #budget: RetryBudget
   #waiting = false
   #open = false
   #closed = false
@@ -77,6 +79,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#machine = machine
     this.#acceptLine = acceptLine
     this.deadline = Infinity
+    this.#budget = ctx.retries.of(route.app, ctx.deadlines.now)
   }
 
   start(): void {
@@ -91,6 +94,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     ctx.counters.tunnelsOpen++
     this.#attempts.begin(ctx.deadlines.now)
     const { app, port } = this.#route
+    if (this.#machine === null) this.#budget.requested()
     if (this.#machine === null && ctx.waiting.has(app, port)) this.#onRefused('hard-limit')
     else this.#attempt(null)
   }
@@ -118,14 +122,23 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#attempt(null)
   }
 
-  #attempt(probe: Probe | null): void {
+  #attempt(probe: Probe | null, isRetry = false): void {
     const wanted = { exclude: this.#attempts.excluded, machine: this.#machine, probe }
     const { app, port } = this.#route
     // Time may have passed, and the view know more of the machines.
     const route = this.#ctx.view.app(app)?.port('tcp', port)
     const claimed = route ? this.#ctx.balancer.claim(route, wanted) : ({ refused: 'none' } as const)
     if (isRefusal(claimed)) this.#onRefused(claimed.refused)
-    else this.#dial(claimed)
+    else if (!isRetry || this.#isWithinBudget()) this.#dial(claimed)
+    else {
+      claimed.release()
+      this.#giveUp(null)
+    }
+  }
+
+  #isWithinBudget(): boolean {
+    if (this.#machine !== null || !this.#attempts.isRetry) return true
+    return mayRetry(this.#ctx, this.#budget, this.#route.app)
   }
 
   #onRefused(reason: RefusalReason): void {
@@ -212,6 +225,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
 
   #onOpen(upstream: net.Socket, first?: Buffer): void {
     this.#open = true
+    this.#lease?.succeeded()
     this.deadline = Infinity
     const client = this.#client
     if (this.#acceptLine !== '') client.write(this.#acceptLine, 'latin1')
@@ -238,7 +252,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     if (this.#closed) return
     if (this.#attempts.mayRetry(failure, true, deadlines.now, counters)) {
       counters.retries++
-      this.#attempt(null)
+      this.#attempt(null, true)
     } else if (this.#machine !== null) this.#refuse(code)
     else this.#giveUp(null)
   }
