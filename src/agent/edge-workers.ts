@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { TRAFFIC_MEMORY } from '../base/worker-memory.ts'
 import type { CounterSnapshot } from '../proxy/counters.ts'
 import type { AppLogLine } from '../proxy/errors/app-log.ts'
+import { newRateMemory } from '../proxy/rates/rate-table.ts'
 import type { EdgeConfig } from './edge-config.ts'
 import type { FromWorker, ToWorker, WorkerData } from './edge-messages.ts'
 
@@ -30,8 +31,9 @@ export class EdgeWorkers {
   /** `loads`: where the workers count, see `LoadTable`. */
   constructor(config: EdgeConfig, loads: SharedArrayBuffer, events: WorkersEvents) {
     this.#events = events
+    const rates = newRateMemory()
     this.#members = config.listenFds.map((listenFd, worker) =>
-      this.#start(config, { listenFd, worker, loads }),
+      this.#start(config, { listenFd, worker, loads, rates }),
     )
   }
 
@@ -80,7 +82,10 @@ export class EdgeWorkers {
     return (await Promise.all(asked)).filter((snapshot) => snapshot !== null)
   }
 
-  #start(config: EdgeConfig, own: Pick<WorkerData, 'listenFd' | 'worker' | 'loads'>): Member {
+  #start(
+    config: EdgeConfig,
+    own: Pick<WorkerData, 'listenFd' | 'worker' | 'loads' | 'rates'>,
+  ): Member {
     const { host, region, appsDomains, meshAddress, backhaulPort, drainMs } = config
     const workerData: WorkerData = {
       ...{ host, region, appsDomains, meshAddress, backhaulPort, drainMs, ...own },

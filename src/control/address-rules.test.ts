@@ -25,6 +25,7 @@ const service = (
   load: 0,
   healthy: true,
   upSinceMs: null,
+  options: null,
 })
 
 test('I8: what a shared IPv4 can serve', () => {

@@ -46,6 +46,7 @@ const web: EndpointService = {
   load: 0,
   healthy: true,
   upSinceMs: null,
+  options: null,
 }
 function servicePort(port: number, handlers: ('http' | 'tls')[]) {
   return {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HANDLERS, MachineConfig } from './machine-config.ts'
+import { ServiceOptions } from './service-options.ts'
 
 /**
  * The resources in the store. Each has one key (keys.ts) and one JSON value of one of these shapes.
@@ -121,6 +122,8 @@ export const EndpointService = z.object({
   healthy: z.boolean(),
   /** When it last began to serve (started, every check passes), in ms since the epoch; null: it does not. */
   upSinceMs: z.number().nullable().default(null),
+  /** Null when the service asks for none of them. */
+  options: ServiceOptions.nullable().default(null),
 })
 export type EndpointService = z.infer<typeof EndpointService>
 

@@ -7,6 +7,7 @@ import type { WaitQueues } from './balance/wait-queues.ts'
 import type { Counters } from './counters.ts'
 import type { AppLog } from './errors/app-log.ts'
 import { RequestHead } from './http1/request-head.ts'
+import type { RateTable } from './rates/rate-table.ts'
 import type { RetryBudgets } from './upstream/retry-budgets.ts'
 import type { Upstreams } from './upstream/upstreams.ts'
 
@@ -25,6 +26,7 @@ export interface ProxyContext {
   readonly counters: Counters
   readonly upstreams: Upstreams
   readonly retries: RetryBudgets
+  readonly rates: RateTable
   readonly appLog: AppLog
   readonly scratch: Scratch
   /** All that clients and other edges have open. */

@@ -11,6 +11,7 @@ import { type ProxyContext, Scratch } from './context.ts'
 import { type CounterSnapshot, Counters } from './counters.ts'
 import { AppLog, type OnAppLog } from './errors/app-log.ts'
 import { createListener, type OriginalDestination } from './listener/listener.ts'
+import { newRateMemory, RateTable } from './rates/rate-table.ts'
 import { RetryBudgets } from './upstream/retry-budgets.ts'
 import { Upstreams } from './upstream/upstreams.ts'
 
@@ -24,6 +25,8 @@ export interface EdgeProxyOptions {
   readonly onAppLog: OnAppLog
   /** Counts of this host's machines, shared by all workers; of this one alone when not given. */
   readonly loads?: LoadTable
+  /** Where rates are counted, shared by all workers; by this one alone when not given. */
+  readonly rates?: SharedArrayBuffer
   /** A slot of an app is free for whoever waits in another worker; those call `wake`. */
   readonly onReleased?: (app: string) => void
   readonly balancer?: Balancer
@@ -70,6 +73,11 @@ export class EdgeProxy {
         nearestBalancer({ host, region, view, random, now, loads, onRelease, onEject, counters }),
       upstreams: new Upstreams(() => this.#ctx, backhaulPort),
       retries: new RetryBudgets(),
+      rates: new RateTable({
+        memory: options.rates ?? newRateMemory(RATE_PLACES_ALONE),
+        now: options.monotonic ?? monotonicMs(),
+        onFull: () => counters.limit('rate_places'),
+      }),
       appLog,
       scratch: new Scratch(),
       connections: new Set(),
@@ -138,5 +146,12 @@ export class EdgeProxy {
   }
 }
 
+/** The same for all threads of a process, other than `performance.now`. */
+function monotonicMs(): () => number {
+  const offsetMs = Number(process.hrtime.bigint()) / 1e6 - performance.now()
+  return () => performance.now() + offsetMs
+}
+
+const RATE_PLACES_ALONE = 1_024
 const BACKLOG = 4096
 const DRAIN_STEP_MS = 25

@@ -126,5 +126,8 @@ export type LimitName =
   | 'retained_bytes'
   | 'load_slots'
   | 'routing_value_bytes'
+  | 'rate_per_source'
+  | 'rate_per_service'
+  | 'rate_places'
   | 'connections'
   | 'app_log_lines'

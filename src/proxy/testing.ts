@@ -1,4 +1,5 @@
 import type { Address, App, Endpoint, EndpointService, Region } from '../model/resources.ts'
+import type { ServiceOptions } from '../model/service-options.ts'
 import type { FeedEvent } from '../model/wire.ts'
 import { EdgeIndex } from '../view/edge-index.ts'
 
@@ -40,6 +41,7 @@ export interface TestService {
   readonly load?: 0 | 1 | 2
   readonly healthy?: boolean
   readonly upSinceMs?: number
+  readonly options?: ServiceOptions
 }
 
 export interface TestApp {
@@ -80,6 +82,7 @@ export function testService(service: TestService): EndpointService {
     load: service.load ?? 0,
     healthy: service.healthy ?? true,
     upSinceMs: service.upSinceMs ?? null,
+    options: service.options ?? null,
   }
 }
 

@@ -37,6 +37,7 @@ const service = (list: Ports[], more: Partial<EndpointService> = {}): EndpointSe
     load: 0,
     healthy: true,
     upSinceMs: null,
+    options: null,
   },
   concurrency: { type: 'connections', soft: 20, hard: null },
   ...more,

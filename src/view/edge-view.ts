@@ -1,4 +1,5 @@
 import type { Endpoint, EndpointService, Region } from '../model/resources.ts'
+import type { ServiceOptions } from '../model/service-options.ts'
 
 /** What an edge needs to know, as look-ups in memory. Implemented by `EdgeIndex` (edge-index.ts). */
 export interface EdgeView {
@@ -38,8 +39,10 @@ export interface PortRoute {
   readonly httpOptions: Readonly<Record<string, unknown>> | null
   readonly tlsOptions: Readonly<Record<string, unknown>> | null
   readonly proxyProtoVersion: 'v1' | 'v2'
-  /** How long a machine has less than its full share after it began to serve; null: as usual. */
-  readonly slowStartMs: number | null
+  /** The service's port on the machine. */
+  readonly internalPort: number
+  /** Null when the service asks for none of them, as most do. */
+  readonly options: ServiceOptions | null
   /** When the latest of the candidates began to serve; 0 when none does. */
   readonly upSinceMsMax: number
   /** Every machine whose config exposes the port, in any state: balancing decides. */

@@ -8,7 +8,8 @@ import { SLOW_START_MS, SLOW_START_WEIGHT_MIN } from '../limits.ts'
 export const isRamping = (route: PortRoute, nowMs: number): boolean =>
   route.upSinceMsMax + slowStartMsOf(route) > nowMs
 
-export const slowStartMsOf = (route: PortRoute): number => route.slowStartMs ?? SLOW_START_MS
+export const slowStartMsOf = (route: PortRoute): number =>
+  route.options?.slowStartMs ?? SLOW_START_MS
 
 /** Its share beside 1 for one that has served for longer. */
 export function rampWeight(

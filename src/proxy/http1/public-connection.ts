@@ -9,8 +9,10 @@ import type { Lease } from '../balance/balancer.ts'
 import type { Steering } from '../balance/steering.ts'
 import type { ProxyContext } from '../context.ts'
 import { echoResponse } from '../echo.ts'
+import { CODES } from '../errors/codes.ts'
 import { ownResponse } from '../errors/pages.ts'
 import { RETRY_AFTER_SECONDS } from '../limits.ts'
+import { RateLimiter } from '../rates/rate-limiter.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
 import { HttpConnection } from './connection.ts'
 import { type HttpPolicy, policyOf } from './policy.ts'
@@ -53,6 +55,7 @@ export class PublicConnection extends HttpConnection {
   #route: PortRoute | null = null
   #policy: HttpPolicy | null = null
   #steering: Steering | null = null
+  #limiter: RateLimiter | null = null
   #requestId = ''
   #minor = 1
   #toHead = false
@@ -104,6 +107,14 @@ export class PublicConnection extends HttpConnection {
     if (route !== this.#route) {
       this.#route = route
       this.#policy = policyOf(route)
+      this.#limiter = RateLimiter.of(this.ctx, route, this.#origin.clientAddress)
+    }
+    if (this.#limiter !== null) {
+      const waitMs = this.#limiter.take()
+      if (waitMs > 0) {
+        this.#refuseRate(route.app, waitMs)
+        return
+      }
     }
     const policy = this.#policy!
     const steering = head.routing && readRouting(head.routing, this.ctx.view, this.ctx.counters)
@@ -244,6 +255,13 @@ export class PublicConnection extends HttpConnection {
     })
     this.ctx.counters.requests[(status / 100) | 0]!++
     this.answer(text)
+  }
+
+  #refuseRate(app: string, waitMs: number): void {
+    const { PL02: message } = CODES
+    this.ctx.counters.error('PL02')
+    this.ctx.appLog.write({ app, machine: '', level: 'warn', code: 'PL02', message })
+    this.#answer(429, message, 'PL02', `Retry-After: ${Math.ceil(waitMs / 1000)}\r\n`)
   }
 
   /** S10. */

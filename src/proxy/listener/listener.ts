@@ -2,9 +2,11 @@ import net from 'node:net'
 import { unmapped } from '../../base/ip.ts'
 import type { AppRoutes, PortRoute } from '../../view/edge-view.ts'
 import type { ProxyContext } from '../context.ts'
+import { CODES } from '../errors/codes.ts'
 import { PublicConnection, type PublicOrigin } from '../http1/public-connection.ts'
 import { RequestIds } from '../http1/request-id.ts'
 import * as limits from '../limits.ts'
+import { RateLimiter } from '../rates/rate-limiter.ts'
 import { forwardTcp } from '../tcp/forward.ts'
 import { DedicatedResolver, SharedResolver } from './resolver.ts'
 
@@ -79,7 +81,17 @@ function acceptDedicated(
   } else if (route.handlers.includes('http')) {
     const resolver = new DedicatedResolver(ctx, origin.localAddress, origin.localPort)
     new PublicConnection(ctx, socket, origin, resolver, ids)
-  } else forwardTcp(ctx, socket, origin, route, ids.next())
+  } else if (isOverRate(ctx, route, origin)) reset(ctx, socket)
+  else forwardTcp(ctx, socket, origin, route, ids.next())
+}
+
+function isOverRate(ctx: ProxyContext, route: PortRoute, { clientAddress }: PublicOrigin): boolean {
+  const limiter = RateLimiter.of(ctx, route, clientAddress)
+  if (limiter === null || limiter.take() === 0) return false
+  const { PL01: message } = CODES
+  ctx.counters.error('PL01')
+  ctx.appLog.write({ app: route.app, machine: '', level: 'warn', code: 'PL01', message })
+  return true
 }
 
 function sayNoCertificate(ctx: ProxyContext, route: PortRoute): void {
