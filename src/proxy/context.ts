@@ -3,6 +3,7 @@ import { ResponseHead } from '../base/http1/response-head.ts'
 import { READ_BUFFER_BYTES, type StreamBuffer, StreamBuffers } from '../base/stream-buffers.ts'
 import type { EdgeView } from '../view/edge-view.ts'
 import type { Balancer } from './balance/balancer.ts'
+import type { StickyTokens } from './balance/sticky-tokens.ts'
 import type { WaitQueues } from './balance/wait-queues.ts'
 import type { Counters } from './counters.ts'
 import type { AppLog } from './errors/app-log.ts'
@@ -27,6 +28,7 @@ export interface ProxyContext {
   readonly upstreams: Upstreams
   readonly retries: RetryBudgets
   readonly rates: RateTable
+  readonly stickyTokens: StickyTokens
   readonly appLog: AppLog
   readonly scratch: Scratch
   /** All that clients and other edges have open. */

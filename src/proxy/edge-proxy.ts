@@ -6,6 +6,7 @@ import { createBackhaulServer } from './backhaul/server.ts'
 import type { Balancer, Released } from './balance/balancer.ts'
 import { LoadTable } from './balance/loads.ts'
 import { nearestBalancer } from './balance/nearest.ts'
+import { StickyTokens } from './balance/sticky-tokens.ts'
 import { WaitQueues } from './balance/wait-queues.ts'
 import { type ProxyContext, Scratch } from './context.ts'
 import { type CounterSnapshot, Counters } from './counters.ts'
@@ -73,6 +74,7 @@ export class EdgeProxy {
         nearestBalancer({ host, region, view, random, now, loads, onRelease, onEject, counters }),
       upstreams: new Upstreams(() => this.#ctx, backhaulPort),
       retries: new RetryBudgets(),
+      stickyTokens: new StickyTokens(),
       rates: new RateTable({
         memory: options.rates ?? newRateMemory(RATE_PLACES_ALONE),
         now: options.monotonic ?? monotonicMs(),

@@ -100,6 +100,8 @@ export const CONNECTIONS_MAX = 16_384
 export const ROUTING_VALUE_BYTES_MAX = 256
 /** Regions that it may name. */
 export const ROUTING_NAMES_MAX = 16
+/** Machines whose sticky tokens a worker remembers; beyond, it makes them anew. */
+export const STICKY_TOKENS_MAX = 10_000
 /** The line between edges that comes before a request or a stream. */
 export const PREFACE_BYTES_MAX = 512
 /** Lines for one app's log in a second; what is above is counted and said in the next line. */

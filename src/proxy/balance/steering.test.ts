@@ -130,6 +130,7 @@ test('ranks stay below their bound', () => {
   const view = testView([])
   const regions = RegionOrder.parse('iad,'.repeat(ROUTING_NAMES_MAX), view)
   const steering = new Steering({ regions, preferredMachine: 'other' })
+  steering.stickyMachine = 'another'
   const { route } = setUp([far])
   assert.ok(steering.rank(route.candidates[0]!.endpoint) < RANKS_MAX)
 })

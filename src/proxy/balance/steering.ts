@@ -3,7 +3,7 @@ import { ROUTING_NAMES_MAX } from '../limits.ts'
 import type { RegionOrder } from './region-order.ts'
 
 /** Ranks are below this. */
-export const RANKS_MAX = 2 * (ROUTING_NAMES_MAX + 1)
+export const RANKS_MAX = 4 * (ROUTING_NAMES_MAX + 1)
 
 /**
  * Which machines one request may go to, and which it should rather go to than others. Most requests
@@ -14,6 +14,8 @@ export class Steering {
   readonly forcedMachine: string
   /** The machine to have it if that is possible (R29); ''. */
   readonly preferredMachine: string
+  /** The one that the client was with before, if that is possible; ''. */
+  stickyMachine = ''
   readonly #regions: RegionOrder | null
   readonly #onlyRegions: boolean
 
@@ -45,7 +47,10 @@ export class Steering {
     const regions = this.#regions
     const place = regions === null ? 0 : regions.rank(region)
     if (this.#onlyRegions && place === regions!.names.length) return Infinity
+    // What a client says in this request counts before what it was given earlier.
     const isOther = this.preferredMachine !== '' && machine !== this.preferredMachine
-    return isOther ? ROUTING_NAMES_MAX + 1 + place : place
+    const asked = isOther ? ROUTING_NAMES_MAX + 1 + place : place
+    const isNew = this.stickyMachine !== '' && machine !== this.stickyMachine
+    return 2 * asked + (isNew ? 1 : 0)
   }
 }

@@ -1,4 +1,5 @@
 import { CHAR_CLASS, FIELD, TOKEN } from '../../base/http1/chars.ts'
+import type { ServiceOptions } from '../../model/service-options.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { REQUEST_IDLE_MS } from '../limits.ts'
 
@@ -12,6 +13,8 @@ export interface HttpPolicy {
   readonly added: string
   /** A PROXY header of this version begins each upstream connection; null: none. */
   readonly proxyProto: PortRoute['proxyProtoVersion'] | null
+  /** The cookie that keeps a client with its machine; null: none. */
+  readonly sticky: ServiceOptions['sticky']
 }
 
 const policies = new WeakMap<PortRoute, HttpPolicy>()
@@ -55,6 +58,7 @@ function readPolicy(route: PortRoute): HttpPolicy {
     removed: removed.size > 0 ? removed : null,
     added,
     proxyProto: route.handlers.includes('proxy_proto') ? route.proxyProtoVersion : null,
+    sticky: route.options?.sticky ?? null,
   }
 }
 

@@ -6,7 +6,7 @@ import type { ResponseHead } from '../../base/http1/response-head.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
 import type { Lease } from '../balance/balancer.ts'
-import type { Steering } from '../balance/steering.ts'
+import { Steering } from '../balance/steering.ts'
 import type { ProxyContext } from '../context.ts'
 import { echoResponse } from '../echo.ts'
 import { CODES } from '../errors/codes.ts'
@@ -15,6 +15,7 @@ import { RETRY_AFTER_SECONDS } from '../limits.ts'
 import { RateLimiter } from '../rates/rate-limiter.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
 import { HttpConnection } from './connection.ts'
+import { cookieOf, setCookie } from './cookies.ts'
 import { type HttpPolicy, policyOf } from './policy.ts'
 import type { RequestHead } from './request-head.ts'
 import type { RequestIds } from './request-id.ts'
@@ -56,6 +57,10 @@ export class PublicConnection extends HttpConnection {
   #policy: HttpPolicy | null = null
   #steering: Steering | null = null
   #limiter: RateLimiter | null = null
+  /** Of a sticky service: the machine that the client's cookie names, and the one that it is sent to. */
+  #cookieMachine = ''
+  #steered = false
+  #machine = ''
   #requestId = ''
   #minor = 1
   #toHead = false
@@ -122,14 +127,14 @@ export class PublicConnection extends HttpConnection {
       this.#answer(steering.status, steering.reason)
       return
     }
-    this.#steering = steering
+    this.#steering = policy.sticky === null ? steering : this.#stick(route, head, steering)
     this.idleMs = policy.idleMs
     this.deadline = this.ctx.deadlines.now + policy.idleMs
     this.exchange.begin(
       {
         route,
         machine: null,
-        steering,
+        steering: this.#steering,
         head: this.#requestHead(head),
         method: head.method,
         idempotent: head.idempotent,
@@ -145,6 +150,7 @@ export class PublicConnection extends HttpConnection {
   requestText(lease: Lease, head: string, headEnd: string): string {
     const { candidate, via } = lease
     const { endpoint, service } = candidate
+    this.#machine = endpoint.machine
     const end = this.#steering === null ? headEnd : this.#unpreferred(endpoint.machine) + headEnd
     if (via === null) {
       const version = this.#policy!.proxyProto
@@ -159,6 +165,25 @@ export class PublicConnection extends HttpConnection {
       this.#origin.localPort,
     )
     return `${target}${this.#prefaceOrigin}${this.#requestId}\r\n${head}${end}`
+  }
+
+  /** To the machine that the client was with, as far as it asks for nothing else. */
+  #stick(route: PortRoute, head: RequestHead, asked: Steering | null): Steering | null {
+    const { cookie } = this.#policy!.sticky!
+    this.#steered = asked !== null
+    this.#cookieMachine = this.ctx.stickyTokens.find(route, cookieOf(head.forward, cookie))
+    if (this.#cookieMachine === '') return asked
+    const steering = asked ?? new Steering({})
+    steering.stickyMachine = this.#cookieMachine
+    return steering
+  }
+
+  /** Says who has served, unless the client knows, or asked for somebody this time. */
+  #cookieField(): string {
+    const { cookie: name, ttlSeconds: maxAgeSeconds } = this.#policy!.sticky!
+    if (this.#machine === this.#cookieMachine || this.#steered) return ''
+    const value = this.ctx.stickyTokens.of(this.#machine)
+    return setCookie({ name, value, maxAgeSeconds, secure: this.#origin.https })
   }
 
   /** H9: what the app is told when another machine than the preferred one gets the request. */
@@ -190,6 +215,7 @@ export class PublicConnection extends HttpConnection {
     const policy = this.#policy!
     let { fields } = head
     if (policy.removed) fields = withoutFields(fields, policy.removed) + policy.added
+    if (policy.sticky !== null) fields += this.#cookieField()
     if (head.status === 101) fields += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`
     else {
       if (head.chunked && this.#minor === 0) fields = this.#unwrapChunks(fields)
