@@ -43,6 +43,8 @@ export interface DeployOptions {
   readonly smokeChecks: boolean
   /** An artifact to run again instead of the folder. */
   readonly image: string | undefined
+  /** Ids; undefined is all. */
+  readonly onlyMachines: readonly string[] | undefined
 }
 
 const WAIT_TIMEOUT_MS = 300_000
@@ -68,6 +70,7 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
   const app = await ensureApp(session)
   const image = await resolveImage(session, options.image ?? loaded.folder)
   const machines = await deployedMachines(session)
+  const only = onlyMachines(session, options, strategy, machines)
   const isFirst = app.status === 'pending' && machines.length === 0
   const addresses = isFirst ? await missingAddresses(session, config, options) : []
   const region = await regionFor(session, options.region ?? config.primary_region)
@@ -80,11 +83,35 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
     if (job)
       await runReleaseCommand(session, job, { region, timeoutMs: releaseMs(options, config) })
     await allocate(session, app, addresses)
-    const steps = planSteps(toMachineConfigs(config, input), machines, region, options.ha)
+    const all = planSteps(toMachineConfigs(config, input), machines, region, options.ha)
+    const steps = only === undefined ? all : all.filter((step) => isOf(step, only))
     await rollout(session, release, steps, rolloutOptions(options, config, strategy))
   })
   await finish(session, { image, release, detached: options.detach })
 }
+
+/** Ids of the machines to change; undefined is all, and those that are missing. */
+function onlyMachines(
+  session: Session,
+  { onlyMachines: ids }: DeployOptions,
+  strategy: RolloutOptions['strategy'],
+  machines: readonly ApiMachine[],
+): ReadonlySet<string> | undefined {
+  if (ids === undefined) return undefined
+  if (strategy === 'bluegreen') {
+    throw usage(
+      'A bluegreen deploy replaces all machines. Use --strategy rolling with --only-machines.',
+    )
+  }
+  const known = machines.map(({ id }) => id)
+  const unknown = ids.find((id) => !known.includes(id))
+  if (unknown === undefined) return new Set(ids)
+  const fix = known.length > 0 ? `Use some of ${known.join(', ')}.` : 'It has none yet.'
+  throw usage(`--only-machines "${unknown}" is no machine of ${session.app}. ${fix}`)
+}
+
+const isOf = (step: Step, ids: ReadonlySet<string>): boolean =>
+  step.kind === 'update' && ids.has(step.machine.id)
 
 function rolloutOptions(
   options: DeployOptions,

@@ -33,6 +33,7 @@ export interface ProxyContext {
   readonly scratch: Scratch
   /** All that clients and other edges have open. */
   readonly connections: Set<OpenConnection>
+  readonly random: () => number
   /** Milliseconds since the epoch. */
   readonly now: () => number
   /** No request begins any more on connections that have none. */

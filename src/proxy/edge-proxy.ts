@@ -67,7 +67,18 @@ export class EdgeProxy {
       appLog.write({ app, machine, level: 'warn', code: '', message })
     }
     this.#ctx = {
-      ...{ view, host, region, backhaulPort, counters, now, draining: false, deadlines, waiting },
+      ...{
+        view,
+        host,
+        region,
+        backhaulPort,
+        counters,
+        now,
+        draining: false,
+        deadlines,
+        waiting,
+        random,
+      },
       appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),
       balancer:
         options.balancer ??

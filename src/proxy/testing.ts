@@ -25,6 +25,7 @@ export interface TestMachine {
   readonly v4?: string
   readonly state?: string
   readonly cordoned?: boolean
+  readonly release?: number
   readonly services: readonly TestService[]
 }
 
@@ -48,6 +49,7 @@ export interface TestApp {
   readonly name: string
   readonly addresses?: readonly string[]
   readonly sharedV4?: string
+  readonly releaseSplit?: App['releaseSplit']
   readonly machines: readonly TestMachine[]
 }
 
@@ -92,6 +94,7 @@ export const testEndpoint = (app: string, machine: TestMachine): Endpoint => ({
   host: machine.host ?? 'iad1',
   region: machine.region ?? 'iad',
   group: 'app',
+  release: machine.release ?? null,
   v4: machine.v4 ?? '127.0.0.1',
   v6: 'fdaa:0:1:a7b:1:0:1:2',
   state: machine.state ?? 'started',
@@ -131,6 +134,7 @@ function appEntries(app: TestApp, n: number): [string, unknown][] {
   const record: App = {
     ...{ id: `app-${n}`, numericId: n, name: app.name, org: 'personal', network: 'default' },
     ...{ networkId: 1, sharedV4: app.sharedV4 ?? null, status: 'deployed', createdAt: CREATED },
+    releaseSplit: app.releaseSplit ?? null,
   }
   return [
     [`app/${app.name}`, record],

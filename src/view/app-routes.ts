@@ -14,10 +14,12 @@ export class BuiltAppRoutes implements AppRoutes {
   readonly networkId: number
   readonly sharedV4: string | null
   readonly endpoints: readonly Endpoint[]
+  readonly #app: App
   readonly #tables: Partial<Record<Protocol, PortTable>> = {}
 
   /** `endpoints` must not change afterwards. */
   constructor(app: App, endpoints: readonly Endpoint[]) {
+    this.#app = app
     this.name = app.name
     this.org = app.org
     this.networkId = app.networkId
@@ -26,7 +28,7 @@ export class BuiltAppRoutes implements AppRoutes {
   }
 
   port(protocol: Protocol, port: number): PortRoute | undefined {
-    this.#tables[protocol] ??= new PortTable(this.name, protocol, this.endpoints)
+    this.#tables[protocol] ??= new PortTable(this.#app, protocol, this.endpoints)
     return this.#tables[protocol].find(port)
   }
 }
@@ -47,14 +49,14 @@ interface PortRange {
  * served by the same ranges throughout; a segment's route is made when it is first asked for.
  */
 class PortTable {
-  readonly #app: string
+  readonly #app: App
   readonly #ranges: readonly PortRange[]
   /** First ports of the segments, ascending. */
   readonly #bounds: readonly number[]
   readonly #segments = new Map<number, PortRoute | null>()
   readonly #ports = new Map<number, PortRoute>()
 
-  constructor(app: string, protocol: Protocol, endpoints: readonly Endpoint[]) {
+  constructor(app: App, protocol: Protocol, endpoints: readonly Endpoint[]) {
     this.#app = app
     this.#ranges = collectRanges(protocol, endpoints)
     const bounds = new Set<number>()
@@ -92,7 +94,7 @@ class PortTable {
     const { internalPort, options } = serviceOf(chosen)
     const candidates = exposures.map(({ endpoint, service }) => ({ endpoint, service }))
     return {
-      ...{ app: this.#app, port, handlers, forceHttps },
+      ...{ app: this.#app.name, port, handlers, forceHttps, split: this.#app.releaseSplit },
       ...{ httpOptions, tlsOptions, proxyProtoVersion, candidates },
       ...{ internalPort, options },
       upSinceMsMax: Math.max(0, ...exposures.map(upSinceMsOf)),

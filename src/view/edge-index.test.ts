@@ -9,7 +9,7 @@ import { PROBLEMS_MAX } from './resource-events.ts'
 
 const app = (name: string, more: Partial<App> = {}): App => ({
   ...{ id: name, numericId: 1, name, org: 'personal', network: 'default', networkId: 1 },
-  ...{ sharedV4: null, status: 'deployed', createdAt: '' },
+  ...{ sharedV4: null, status: 'deployed', createdAt: '', releaseSplit: null },
   ...more,
 })
 
@@ -45,6 +45,7 @@ const service = (list: Ports[], more: Partial<EndpointService> = {}): EndpointSe
 
 const endpoint = (owner: string, machine: string, more: Partial<Endpoint> = {}): Endpoint => ({
   ...{ machine, app: owner, host: 'iad1', region: 'iad', group: 'app', v4: '172.16.0.2' },
+  release: null,
   ...{ v6: 'fdaa:0:1:a7b:1:0:1:2', state: 'started', cordoned: false },
   services: [service([ports(80)])],
   ...more,

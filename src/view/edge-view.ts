@@ -1,4 +1,4 @@
-import type { Endpoint, EndpointService, Region } from '../model/resources.ts'
+import type { Endpoint, EndpointService, Region, ReleaseShare } from '../model/resources.ts'
 import type { ServiceOptions } from '../model/service-options.ts'
 
 /** What an edge needs to know, as look-ups in memory. Implemented by `EdgeIndex` (edge-index.ts). */
@@ -39,6 +39,8 @@ export interface PortRoute {
   readonly httpOptions: Readonly<Record<string, unknown>> | null
   readonly tlsOptions: Readonly<Record<string, unknown>> | null
   readonly proxyProtoVersion: 'v1' | 'v2'
+  /** Shares of new requests by release; null: it does not matter. */
+  readonly split: readonly ReleaseShare[] | null
   /** The service's port on the machine. */
   readonly internalPort: number
   /** Null when the service asks for none of them, as most do. */

@@ -166,6 +166,7 @@ export function projectEndpoint(
     host: machine.host,
     region: machine.region,
     group: groupOf(machine),
+    release: releaseOf(machine),
     v4: machine.v4,
     v6: machine.v6,
     state,
@@ -183,6 +184,12 @@ export const sameEndpoint = (a: Endpoint | undefined, b: Endpoint | undefined): 
 
 export const groupOf = (machine: Pick<Machine, 'config'>): string =>
   machine.config.metadata?.fly_process_group ?? machine.config.env?.FLY_PROCESS_GROUP ?? 'app'
+
+/** What a deploy writes into the metadata; anything else there is no release. */
+function releaseOf({ config }: Pick<Machine, 'config'>): number | null {
+  const version = config.metadata?.fly_release_version ?? ''
+  return /^[1-9]\d{0,8}$/.test(version) ? Number(version) : null
+}
 
 /** Adds events, given oldest first, those already known by id left out. */
 export function withEvents(

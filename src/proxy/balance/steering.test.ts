@@ -131,6 +131,7 @@ test('ranks stay below their bound', () => {
   const regions = RegionOrder.parse('iad,'.repeat(ROUTING_NAMES_MAX), view)
   const steering = new Steering({ regions, preferredMachine: 'other' })
   steering.stickyMachine = 'another'
+  steering.release = 7
   const { route } = setUp([far])
   assert.ok(steering.rank(route.candidates[0]!.endpoint) < RANKS_MAX)
 })

@@ -3,7 +3,7 @@ import { ROUTING_NAMES_MAX } from '../limits.ts'
 import type { RegionOrder } from './region-order.ts'
 
 /** Ranks are below this. */
-export const RANKS_MAX = 4 * (ROUTING_NAMES_MAX + 1)
+export const RANKS_MAX = 8 * (ROUTING_NAMES_MAX + 1)
 
 /**
  * Which machines one request may go to, and which it should rather go to than others. Most requests
@@ -16,6 +16,8 @@ export class Steering {
   readonly preferredMachine: string
   /** The one that the client was with before, if that is possible; ''. */
   stickyMachine = ''
+  /** The release that it was drawn for, if that is possible; 0 for any. */
+  release = 0
   readonly #regions: RegionOrder | null
   readonly #onlyRegions: boolean
 
@@ -42,7 +44,7 @@ export class Steering {
   }
 
   /** How far it is from what is wanted; 0 is nothing better, Infinity may not have it. */
-  rank({ machine, region }: Endpoint): number {
+  rank({ machine, region, release }: Endpoint): number {
     if (this.forcedMachine !== '' && machine !== this.forcedMachine) return Infinity
     const regions = this.#regions
     const place = regions === null ? 0 : regions.rank(region)
@@ -51,6 +53,7 @@ export class Steering {
     const isOther = this.preferredMachine !== '' && machine !== this.preferredMachine
     const asked = isOther ? ROUTING_NAMES_MAX + 1 + place : place
     const isNew = this.stickyMachine !== '' && machine !== this.stickyMachine
-    return 2 * asked + (isNew ? 1 : 0)
+    const isOtherRelease = this.release !== 0 && release !== this.release
+    return 4 * asked + (isNew ? 2 : 0) + (isOtherRelease ? 1 : 0)
   }
 }

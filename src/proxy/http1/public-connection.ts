@@ -6,6 +6,7 @@ import type { ResponseHead } from '../../base/http1/response-head.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
 import type { Lease } from '../balance/balancer.ts'
+import { drawRelease } from '../balance/release-split.ts'
 import { Steering } from '../balance/steering.ts'
 import type { ProxyContext } from '../context.ts'
 import { echoResponse } from '../echo.ts'
@@ -128,6 +129,10 @@ export class PublicConnection extends HttpConnection {
       return
     }
     this.#steering = policy.sticky === null ? steering : this.#stick(route, head, steering)
+    if (route.split !== null) {
+      this.#steering ??= new Steering({})
+      this.#steering.release = drawRelease(route.split, this.ctx.random())
+    }
     this.idleMs = policy.idleMs
     this.deadline = this.ctx.deadlines.now + policy.idleMs
     this.exchange.begin(

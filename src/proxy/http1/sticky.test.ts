@@ -107,3 +107,41 @@ test('other services set no cookie', async () => {
   const { set } = await ask(edge, `Cookie: where=${new StickyTokens().of('m1')}`)
   assert.equal(set, undefined)
 })
+
+describe('an app that splits its releases', () => {
+  const split = async (options?: ServiceOptions, handlers: ['http'] | [] = ['http']) => {
+    const machines: TestMachine[] = []
+    for (const [i, id] of IDS.entries()) {
+      const internalPort = await lab.app((socket) =>
+        onRequests(socket, (head) => socket.write(ok(`${id} ${head}`))),
+      )
+      const services = [{ port: 80, internalPort, handlers, ...(options && { options }) }]
+      machines.push({ id, release: i === 3 ? 2 : 1, services })
+    }
+    const releaseSplit = [
+      { version: 1, weight: 3 },
+      { version: 2, weight: 1 },
+    ]
+    const app = { name: 'hello', addresses: [ADDRESS], releaseSplit, machines }
+    let turn = 0
+    return lab.edge([app], { random: () => (turn++ % 8) / 8 })
+  }
+
+  for (const handlers of [['http'], []] as [['http'], []])
+    test(`sends ${handlers[0] ?? 'tcp'} by their weights, not by their machines`, async () => {
+      const edge = await split(undefined, handlers)
+      let hits = 0
+      for (let i = 0; i < 64; i++) {
+        const client = lab.client(edge.port).send('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+        if ((await client.until(/\r\n\r\nm\d /)).includes('\r\n\r\nm4 ')) hits++
+        client.socket.destroy()
+      }
+      assert.ok(hits >= 8 && hits <= 32, `${hits}`)
+    })
+
+  test('leaves a client of a sticky service where it is', async () => {
+    const edge = await split(sticky())
+    const cookie = `Cookie: where=${new StickyTokens().of('m4')}`
+    for (let i = 0; i < 16; i++) assert.equal((await ask(edge, cookie)).machine, 'm4')
+  })
+})

@@ -10,6 +10,8 @@ import {
   refusalLine,
 } from '../backhaul/preface.ts'
 import { isRefusal, type Lease, type Probe, type RefusalReason } from '../balance/balancer.ts'
+import { drawRelease } from '../balance/release-split.ts'
+import { Steering } from '../balance/steering.ts'
 import type { Turn, Waiter } from '../balance/wait-queues.ts'
 import type { OpenConnection, ProxyContext } from '../context.ts'
 import { textOf } from '../errors/codes.ts'
@@ -54,6 +56,8 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   readonly #requestId: string
   readonly #machine: string | null
   readonly #acceptLine: string
+  /** Of the release that it was drawn for; null when that does not matter. */
+  readonly #steering: Steering | null
   #upstream: net.Socket | null = null
   #lease: Lease | null = null
   readonly #attempts = new Attempts()
@@ -79,6 +83,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#machine = machine
     this.#acceptLine = acceptLine
     this.deadline = Infinity
+    this.#steering = machine === null ? steeringTo(ctx, route) : null
     this.#budget = ctx.retries.of(route.app, ctx.deadlines.now)
   }
 
@@ -123,7 +128,8 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   }
 
   #attempt(probe: Probe | null, isRetry = false): void {
-    const wanted = { exclude: this.#attempts.excluded, machine: this.#machine, probe }
+    const { excluded: exclude } = this.#attempts
+    const wanted = { exclude, machine: this.#machine, probe, steering: this.#steering }
     const { app, port } = this.#route
     // Time may have passed, and the view know more of the machines.
     const route = this.#ctx.view.app(app)?.port('tcp', port)
@@ -289,6 +295,13 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#lease?.release()
     this.#lease = null
   }
+}
+
+function steeringTo(ctx: ProxyContext, { split }: PortRoute): Steering | null {
+  if (split === null) return null
+  const steering = new Steering({})
+  steering.release = drawRelease(split, ctx.random())
+  return steering
 }
 
 /** Octets from one socket to the other, at the other's pace, and its end as an end. */
