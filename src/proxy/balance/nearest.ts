@@ -99,7 +99,9 @@ class Nearest {
     for (let i = 1; ; i++) {
       const refusal = this.#pick(route, wanted)
       if (refusal) return refusal
-      const lease = this.#claim(route, this.#best!, this.#bestVia)
+      // Who may name a machine must not be able to have it thrown out as well.
+      const judged = wanted.steering?.isClients ? null : route
+      const lease = this.#claim(judged, this.#best!, this.#bestVia)
       if (lease) return lease
       if (i === CLAIM_TRIES_MAX) return REFUSALS['hard-limit']
     }
@@ -123,6 +125,7 @@ class Nearest {
     const { down, outliers } = this.#pool
     const nowMs = route.candidates.length > 1 ? now() : 0
     const ramping = nowMs > 0 && isRamping(route, nowMs)
+    const forced = steering !== null && steering.forcedMachine !== ''
     let best: Candidate | null = null
     let bestVia: HostRoute | null = null
     let bestScore = Infinity
@@ -134,7 +137,6 @@ class Nearest {
       if (exclude?.has(endpoint.machine)) continue
       const rank = steering === null ? 0 : steering.rank(endpoint)
       if (rank === Infinity) continue
-      const forced = steering !== null && steering.forcedMachine !== ''
       if (!isServing(candidate, forced)) {
         refused = rather(refused, whyNot(endpoint))
         continue
@@ -148,7 +150,7 @@ class Nearest {
       const bucket = this.#bucket(candidate, via === null)
       if (bucket === 2) refused = 'hard-limit'
       if (bucket === 2 && (via === null || !isProbed(endpoint.machine, probe))) continue
-      let score = this.#score(endpoint, via, bucket) + rank * RANK_STEP
+      let score = this.#score(endpoint, via, bucket, ramping) + rank * RANK_STEP
       if (!outliers.isEmpty && !forced && outliers.isEjected(candidate)) score += EJECTED
       if (score > bestScore) continue
       const weight = ramping ? rampWeight(candidate, slowStartMsOf(route), nowMs) : 1
@@ -173,11 +175,12 @@ class Nearest {
     return loads.bucket(loads.slotOf(machine, candidate.service), service.concurrency)
   }
 
-  #score(endpoint: Endpoint, via: HostRoute | null, bucket: LoadBucket): number {
+  #score(endpoint: Endpoint, via: HostRoute | null, bucket: LoadBucket, ramping: boolean): number {
     const { region, view } = this.#options
     const distance = Math.min(view.distanceMs(region, endpoint.region), DISTANCE_MAX)
-    const score =
-      distance * DISTANCE_STEP + (bucket & 1) * BUCKET_STEP + (via === null ? 0 : HOST_STEP)
+    // A new machine would get the whole of what its own host accepts.
+    const elsewhere = via === null || ramping ? 0 : HOST_STEP
+    const score = distance * DISTANCE_STEP + (bucket & 1) * BUCKET_STEP + elsewhere
     if (bucket === 2) return PROBE + score
     const last = (via !== null && !via.live) || this.#isSuspect(endpoint)
     return last ? LAST + score : score
@@ -188,7 +191,7 @@ class Nearest {
     return !suspects.isEmpty && (suspects.has(machine) || suspects.has(host))
   }
 
-  /** `route` is null when somebody else has chosen, and learns what comes of it. */
+  /** `route` is null when what comes of it says nothing, or somebody else has chosen and learns it. */
   #claim(route: PortRoute | null, candidate: Candidate, via: HostRoute | null): Lease | null {
     // Load of a machine elsewhere is its own host's to count (L2).
     const doubtful = this.#isSuspect(candidate.endpoint)

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as limits from '../limits.ts'
 import { isRefusal, type Lease } from './balancer.ts'
+import { Steering } from './steering.ts'
 import { claim, idOf, machine, setUp } from './testing.ts'
 
 const ids = (n: number) => Array.from({ length: n }, (_, i) => `m${i}`)
@@ -103,6 +104,12 @@ describe('a machine that fails requests', () => {
     const { shares } = setUpMachines(4)
     const counts = shares(2_000, always)
     for (const id of ids(4)) assert.ok(counts[id]! > 300, JSON.stringify(counts))
+  })
+
+  test('is kept when clients chose it: who may name a machine must not throw it out', () => {
+    const { request } = setUpMachines(3)
+    const steering = new Steering({ preferredMachine: 'm0' })
+    for (let i = 0; i < 100; i++) assert.equal(request(always, { steering }), 'm0')
   })
 
   test('is asked when nobody else is left', () => {

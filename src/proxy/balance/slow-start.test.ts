@@ -38,6 +38,27 @@ test('the share of a machine that begins to serve rises to that of the others', 
   near(shareAfter(60 * SLOW_START_MS), whole(1))
 })
 
+test('on its own host too, which otherwise comes first; but no other region helps out', () => {
+  let turn = 0
+  const random = () => (turn++ % 97) / 97
+  const machines = [
+    machine('own', 'iad1', { upSinceMs: UP_MS, soft: 1e6 }),
+    machine('other', 'iad2', { soft: 1e6 }),
+    machine('far', 'lhr1', { soft: 1e6 }),
+  ]
+  const { balancer, route, clock } = setUp(machines, random)
+  const shares = () => {
+    const hits = Array.from({ length: 970 }, () => idOf(claim(balancer, route)))
+    return ['own', 'far'].map((id) => hits.filter((hit) => hit === id).length / hits.length)
+  }
+  clock.now = UP_MS
+  const [own, far] = shares()
+  near(own!, SLOW_START_WEIGHT_MIN / (1 + SLOW_START_WEIGHT_MIN))
+  assert.equal(far, 0)
+  clock.now = UP_MS + SLOW_START_MS
+  assert.deepEqual(shares(), [1, 0])
+})
+
 test('a clock that is a little ahead is borne with, one that is far ahead is not believed', () => {
   near(shareAfter(0, UP_MS + 1_000), SLOW_START_WEIGHT_MIN / (2 + SLOW_START_WEIGHT_MIN))
   near(shareAfter(0, UP_MS + 10 * SLOW_START_MS), 1 / 3)

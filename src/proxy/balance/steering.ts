@@ -34,6 +34,11 @@ export class Steering {
     this.#onlyRegions = wanted.onlyRegions ?? false
   }
 
+  /** The client itself has said where it goes, in this request. */
+  get isClients(): boolean {
+    return this.forcedMachine !== '' || this.preferredMachine !== '' || this.#regions !== null
+  }
+
   /**
    * What it is restricted to, in words; '' when any machine may have it. Also names the line that it
    * waits in: who can go anywhere must not wait behind one who can not.
