@@ -133,6 +133,25 @@ describe('routing', () => {
     await world.fairway(['machine', 'start', first!.app.machine!, '-a', 'routing'])
   })
 
+  test('two releases at once: new requests go by their shares, and at once', async () => {
+    const [machine] = machines.lhr!
+    const config = join(ROOT, 'test/support/routing-app/fly.toml')
+    await world.fairway(['deploy', '-c', config, '--only-machines', machine!, '--yes'])
+    const split = async (...shares: string[]) =>
+      (await world.fairway(['releases', 'split', ...shares, '-a', 'routing'])).stdout
+    const asked = async () => regions(await ask('client-iad', { url: URL, times: 40 }))
+    assert.match(await split('1=0', '2=1'), /v1 +0 +0 % +2\nv2 +1 +100 % +1\n/)
+    await eventually('all go to release 2', 5_000, async () =>
+      (await asked()).every((region) => region === 'lhr'),
+    )
+    await split('1=1', '2=1')
+    await eventually('both get some', 5_000, async () => new Set(await asked()).size === 2)
+    await split('--clear')
+    await eventually('the nearest again', 5_000, async () =>
+      (await asked()).every((region) => region === 'iad'),
+    )
+  })
+
   test('a rate for each source: 429, and when to come again', async () => {
     const answers = await ask('client-iad', { url: `${URL}:8002/`, times: 8 })
     assert.deepEqual(

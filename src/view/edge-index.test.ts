@@ -154,6 +154,27 @@ test('mixed settings: those of most machines that serve', () => {
   assert.equal(route.candidates.length, 3)
 })
 
+test('what a service and its app ask for stands in the route', () => {
+  const options = { rateLimit: null, slowStartMs: 5, sticky: null }
+  const up = (upSinceMs: number | null, more: Partial<EndpointService> = {}) => ({
+    services: [service([ports(80)], { upSinceMs, ...more })],
+  })
+  const releaseSplit = [{ version: 1, weight: 2 }]
+  const index = indexOf(
+    put('app/a', app('a', { releaseSplit })),
+    put('endpoint/a/m1', endpoint('a', 'm1', up(7, { options }))),
+    put('endpoint/a/m2', endpoint('a', 'm2', up(null))),
+    put('endpoint/a/m3', endpoint('a', 'm3', up(9, { options }))),
+  )
+  const { split, options: read, upSinceMsMax } = index.app('a')!.port('tcp', 80)!
+  assert.deepEqual(
+    { split, read, upSinceMsMax },
+    { split: releaseSplit, read: options, upSinceMsMax: 9 },
+  )
+  index.apply(events(2, put('endpoint/a/m3', endpoint('a', 'm3', up(null)))))
+  assert.deepEqual(index.app('a')!.port('tcp', 80)!.options, null, 'as most of them want')
+})
+
 test('readers keep what they hold; a change makes new routes of that app alone', () => {
   const index = indexOf(
     put('app/a', app('a')),
@@ -224,6 +245,8 @@ test('hosts, their life and distances', () => {
   assert.deepEqual(index.host('iad1'), { ...route, live: true })
   index.apply(events(2, ['delete', 'host-live/iad1']))
   assert.deepEqual(index.host('iad1'), { ...route, live: false })
+  assert.equal(index.region('lhr')?.code, 'lhr')
+  assert.equal(index.region('nrt'), undefined)
   assert.equal(index.distanceMs('iad', 'lhr'), 76)
   assert.equal(index.distanceMs('lhr', 'iad'), 76)
   assert.equal(index.distanceMs('nrt', 'nrt'), 0)

@@ -15,8 +15,7 @@ import { NO_ANSWER, textOf } from '../errors/codes.ts'
 import { Attempts } from '../upstream/attempts.ts'
 import type { UpstreamConnection } from '../upstream/connection.ts'
 import type { UpstreamFailure, UpstreamUser } from '../upstream/exchange.ts'
-import type { RetryBudget } from '../upstream/retry-budgets.ts'
-import { mayRetry } from '../upstream/retry-budgets.ts'
+import { mayRetry, type RetryBudget } from '../upstream/retry-budgets.ts'
 import { RetainedBody } from './retained-body.ts'
 
 /** The client's side of a request: what an exchange tells it. */

@@ -61,7 +61,8 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   #upstream: net.Socket | null = null
   #lease: Lease | null = null
   readonly #attempts = new Attempts()
-  readonly #budget: RetryBudget
+  /** Null when another edge has chosen, and counts. */
+  readonly #budget: RetryBudget | null
   #waiting = false
   #open = false
   #closed = false
@@ -84,7 +85,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#acceptLine = acceptLine
     this.deadline = Infinity
     this.#steering = machine === null ? steeringTo(ctx, route) : null
-    this.#budget = ctx.retries.of(route.app, ctx.deadlines.now)
+    this.#budget = machine === null ? ctx.retries.of(route.app, ctx.deadlines.now) : null
   }
 
   start(): void {
@@ -99,7 +100,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     ctx.counters.tunnelsOpen++
     this.#attempts.begin(ctx.deadlines.now)
     const { app, port } = this.#route
-    if (this.#machine === null) this.#budget.requested()
+    this.#budget?.requested()
     if (this.#machine === null && ctx.waiting.has(app, port)) this.#onRefused('hard-limit')
     else this.#attempt(null)
   }
@@ -143,7 +144,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   }
 
   #isWithinBudget(): boolean {
-    if (this.#machine !== null || !this.#attempts.isRetry) return true
+    if (this.#budget === null || !this.#attempts.isRetry) return true
     return mayRetry(this.#ctx, this.#budget, this.#route.app)
   }
 
