@@ -83,6 +83,8 @@ class Nearest {
   /** What the last `#pick` chose. Fields, because a request should not cost an object more. */
   #best: Candidate | null = null
   #bestVia: HostRoute | null = null
+  /** The route seen last whose machines have all served for long: that stays so. */
+  #settled: PortRoute | null = null
 
   constructor(options: NearestOptions) {
     this.#options = options
@@ -123,8 +125,8 @@ class Nearest {
   #pick(route: PortRoute, { exclude, probe, steering = null }: ClaimOptions): Refusal | null {
     const { host, view, random, now } = this.#options
     const { down, outliers } = this.#pool
-    const nowMs = route.candidates.length > 1 ? now() : 0
-    const ramping = nowMs > 0 && isRamping(route, nowMs)
+    const ramping = route !== this.#settled && this.#isRamping(route)
+    const nowMs = ramping ? now() : 0
     const forced = steering !== null && steering.forcedMachine !== ''
     let best: Candidate | null = null
     let bestVia: HostRoute | null = null
@@ -165,6 +167,12 @@ class Nearest {
     this.#best = best
     this.#bestVia = bestVia
     return best ? null : REFUSALS[refused]
+  }
+
+  #isRamping(route: PortRoute): boolean {
+    if (route.candidates.length > 1 && isRamping(route, this.#options.now())) return true
+    this.#settled = route
+    return false
   }
 
   #bucket(candidate: Candidate, local: boolean): LoadBucket {

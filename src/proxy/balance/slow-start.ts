@@ -6,7 +6,7 @@ import { SLOW_START_MS, SLOW_START_WEIGHT_MIN } from '../limits.ts'
  * are equal otherwise its share rises from a tenth to the whole of one over the slow start.
  */
 export const isRamping = (route: PortRoute, nowMs: number): boolean =>
-  route.upSinceMsMax + slowStartMsOf(route) > nowMs
+  route.upSinceMsMax > 0 && route.upSinceMsMax + slowStartMsOf(route) > nowMs
 
 export const slowStartMsOf = (route: PortRoute): number =>
   route.options?.slowStartMs ?? SLOW_START_MS
