@@ -42,6 +42,12 @@ const TEST = {
   pg_createcluster: 'postgresql',
   tcpdump: 'tcpdump',
 }
+// For test/edge-clients.test.ts alone, some of it large.
+const CLIENTS = {
+  'chromium-headless-shell': 'chromium-headless-shell',
+  wrk: 'wrk',
+  '/usr/lib/python3/dist-packages/websockets': 'python3-websockets',
+}
 const BENCH = {
   ...TEST,
   haproxy: 'haproxy',
@@ -89,9 +95,14 @@ function main() {
   if (!['x64', 'arm64'].includes(arch()))
     fail(`Fairway needs an x86_64 or aarch64 processor; this is ${arch()}.`)
   completePath()
-  installPackages({ ...LIBRARIES, ...WANTED[task] })
+  installPackages({ ...LIBRARIES, ...WANTED[task], ...clientsFor(task, args) })
   installLibraries()
   process.exit(runTask())
+}
+
+function clientsFor(wanted, files) {
+  if (wanted !== 'test' && wanted !== 'soak') return {}
+  return files.length === 0 || files.some((file) => file.includes('edge-clients')) ? CLIENTS : {}
 }
 
 function runTask() {
@@ -237,6 +248,7 @@ function completePath() {
 }
 
 function isThere(name) {
+  if (name.startsWith('/')) return existsSync(name)
   if (!(name in LIBRARIES)) return hasCommand(name)
   const triplet = arch() === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu'
   const folders = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', `/usr/lib/${triplet}`]

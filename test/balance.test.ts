@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { after, before, describe, test } from 'node:test'
 import type { Answer, Load } from './support/load.ts'
+import { startLoad as startLoadAt } from './support/loading.ts'
 import { paced } from './support/pace.ts'
 import { eventually, ROOT, type TestWorld, upWorld } from './support/world.ts'
 
@@ -28,31 +27,7 @@ describe('balancing', () => {
   })
   after(() => world?.close())
 
-  function startLoad(what: Load, place = 'client-iad') {
-    const loader = join(import.meta.dirname, 'support', 'load.ts')
-    const child: ChildProcess = spawn(
-      join(ROOT, 'bin', 'fairway'),
-      [
-        ...['world', 'exec', place, '--', process.execPath],
-        ...['--disable-warning=ExperimentalWarning', loader, JSON.stringify(what)],
-      ],
-      {
-        env: { ...process.env, FAIRWAY_STATE: world.stateDir },
-        stdio: ['pipe', 'pipe', 'inherit'],
-      },
-    )
-    const answers: Answer[] = []
-    createInterface({ input: child.stdout! }).on('line', (line) => answers.push(JSON.parse(line)))
-    const ended = new Promise((resolve) => child.on('close', resolve))
-    return {
-      answers,
-      ended: ended.then(() => answers),
-      stop: () => {
-        child.stdin!.end()
-        return ended.then(() => answers)
-      },
-    }
-  }
+  const startLoad = (what: Load, place = 'client-iad') => startLoadAt(world, what, place)
   const load = (what: Load, place?: string) => startLoad(what, place).ended
   const logs = async () =>
     (await world.fairway(['logs', '-a', 'balance', '--no-tail'])).stdout.split('\n')

@@ -98,6 +98,7 @@ function inside(): void {
     resolvers: [`${OUTSIDE.v4}:5353`],
     ...{ appsDomains: ['fairway.test'], protectedPrefixes: ['192.0.2.0/24'] },
     onLine: (line) => lines.push(line),
+    instances: async () => '',
     reconciles: () => table.repairs,
   })
   const signal = new AbortController().signal

@@ -184,7 +184,8 @@ function inside(): void {
       },
       config: MachineConfig.parse({ image: 'web:1', ...config }),
       ...{ instanceId: ulid(Date.now()), desired: 'started', generation: 1, action: null },
-      ...{ cordoned: false, secretsVersion: 1, egress: null, createdAt: '', updatedAt: '' },
+      ...{ cordoned: false, secretsVersion: 1, egress: null, testTarget: null },
+      ...{ createdAt: '', updatedAt: '' },
       ...change,
     }
   }

@@ -165,6 +165,8 @@ async function createAgent(): Promise<Agent> {
       network,
       machines,
       egress,
+      instances: { report: () => {} },
+      edge: { explain: () => Promise.reject(new Error('there is none')) },
       egressWatch,
       log,
     },

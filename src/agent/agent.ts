@@ -7,9 +7,11 @@ import type { AgentCall, AgentCallFailed, FeedLine } from '../model/wire.ts'
 import type { ControlClient } from './control-client.ts'
 import { followControl } from './control-link.ts'
 import { EdgeFacts } from './edge-facts.ts'
+import type { EdgeProbe } from './edge-probe.ts'
 import { type FeedSocketServer, serveFeedSocket } from './feed-socket.ts'
 import { FeedState } from './feed-state.ts'
 import { HostRecords, type RecordsChanged } from './host-records.ts'
+import type { InstanceMetrics } from './instance-metrics.ts'
 import type { Announcer, EgressWatch, HostEgress, HostNetwork, MachineManager } from './parts.ts'
 import { openReplica } from './replica.ts'
 import { ReplicaWriter } from './replica-writer.ts'
@@ -26,6 +28,8 @@ export interface AgentDeps {
   readonly machines: MachineManager
   readonly announcer: Announcer
   readonly egressWatch: EgressWatch
+  readonly edge: EdgeProbe
+  readonly instances: Pick<InstanceMetrics, 'report'>
   readonly clock: Clock
   readonly random: () => number
   readonly log: Logger
@@ -76,7 +80,10 @@ export class Agent {
         if (this.#areMachinesUp) machines.edgeLog(line)
       },
     })
-    machines.onReport((report) => this.#reporter.machine(report))
+    machines.onReport((report) => {
+      this.#reporter.machine(report)
+      deps.instances.report(report)
+    })
     egress.follow({
       inForce: ({ revision, announced }) => {
         this.#reporter.setEgressRevision(revision)
@@ -222,6 +229,10 @@ export class Agent {
   }
 
   async *#answer(call: AgentCall, signal: AbortSignal): AsyncGenerator<unknown> {
+    if (call.method === 'route-explain') {
+      yield await this.#deps.edge.explain(call).catch(asFailure('explain_failed'))
+      return
+    }
     if (!this.#areMachinesUp) return
     const { machines } = this.#deps
     if (call.method === 'logs') yield* machines.logs(call, signal)
@@ -241,11 +252,20 @@ export class Agent {
       if (call.method === 'egress-check') yield await egressWatch.check(call)
       else yield* await egressWatch.usage(call.app, signal)
     } catch (error) {
-      const code = error instanceof FairwayError ? error.code : 'egress_failed'
-      yield { error: { code, message: messageOf(error) } } satisfies AgentCallFailed
+      yield asFailure('egress_failed')(error)
     }
   }
 }
+
+/** `code`: of what has none of its own. */
+const asFailure =
+  (code: string) =>
+  (error: unknown): AgentCallFailed => ({
+    error: {
+      code: error instanceof FairwayError ? error.code : code,
+      message: messageOf(error),
+    },
+  })
 
 const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {

@@ -1,4 +1,8 @@
 import { z } from 'zod'
+import { AccessLogConfig, TracesConfig } from '../model/observe-config.ts'
+
+/** Name of the edge's socket in the host's run folder. */
+export const EDGE_SOCKET = 'edge-metrics.sock'
 
 /** What the edge process is told by the holder: a JSON file whose path is its one argument. */
 export const EdgeConfig = z.object({
@@ -18,7 +22,9 @@ export const EdgeConfig = z.object({
   workers: z.number().int().min(1).max(64),
   /** Time for requests in flight after SIGTERM. */
   drainMs: z.number().int().min(0),
-  /** Unix socket that answers GET /metrics. */
+  /** Unix socket that answers GET /metrics and /explain. */
   metricsSocket: z.string(),
+  accessLog: AccessLogConfig.extend({ path: z.string() }).nullable().default(null),
+  traces: TracesConfig.nullable().default(null),
 })
 export type EdgeConfig = z.infer<typeof EdgeConfig>

@@ -15,7 +15,7 @@ function setUp(n = 1) {
   const machines = Array.from(
     { length: n },
     (_, slot): CountedMachine => ({
-      ...{ machine: `m${slot}`, slots: [slot], limits: [{ soft: 2, hard: 3 }] },
+      ...{ machine: `m${slot}`, app: 'hello', slots: [slot], limits: [{ soft: 2, hard: 3 }] },
     }),
   )
   const reports = new LoadReports(cells)

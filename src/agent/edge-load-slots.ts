@@ -5,6 +5,7 @@ import type { LoadCells, LoadLimits } from '../proxy/balance/loads.ts'
 /** A machine of this host: the slot that each of its services is counted in, and their limits. */
 export interface CountedMachine {
   readonly machine: string
+  readonly app: string
   readonly slots: readonly number[]
   readonly limits: readonly LoadLimits[]
 }
@@ -80,7 +81,7 @@ export class LoadSlots {
     const slots = [...(before?.slots ?? [])]
     while (slots.length < endpoint.data.services.length) slots.push(this.#allocate())
     const limits = endpoint.data.services.map(({ concurrency: { soft, hard } }) => ({ soft, hard }))
-    const counted = { machine, slots, limits }
+    const counted = { machine, app: endpoint.data.app, slots, limits }
     this.#machines.set(machine, counted)
     if (slots.length !== before?.slots.length) assign.push(counted)
   }

@@ -1,5 +1,6 @@
 import type { EdgeLine, FeedLine } from '../model/wire.ts'
 import { LoadCells, newLoadMemory } from '../proxy/balance/loads.ts'
+import type { InstanceLoad } from '../proxy/observe/render.ts'
 import { LoadReports, type LoadTold } from './edge-load-reports.ts'
 import { type CountedMachine, LoadSlots } from './edge-load-slots.ts'
 import type { ToWorker } from './edge-messages.ts'
@@ -26,6 +27,7 @@ export interface EdgeLoadsOptions {
  */
 export class EdgeLoads {
   readonly memory: SharedArrayBuffer
+  readonly #cells: LoadCells
   readonly #options: EdgeLoadsOptions
   readonly #slots: LoadSlots
   readonly #reports: LoadReports
@@ -40,6 +42,7 @@ export class EdgeLoads {
     this.#options = options
     this.memory = newLoadMemory(options.slots)
     const cells = new LoadCells(this.memory)
+    this.#cells = cells
     this.#slots = new LoadSlots(options.host, cells)
     this.#reports = new LoadReports(cells)
     this.#scanAt(options.nowMs() + LOAD_SCAN_MAX_MS)
@@ -58,6 +61,14 @@ export class EdgeLoads {
     for (const machine of forget) this.#tell(this.#reports.forget(machine))
     this.#forgotten.set(++this.#turn, forget)
     post({ t: 'forget', machines: forget.map(({ machine }) => machine), turn: this.#turn })
+  }
+
+  /** What is in flight on each machine of the host, all its services together. */
+  inFlight(): InstanceLoad[] {
+    return [...this.#slots.machines()].map(({ app, machine, slots }) => {
+      const concurrency = slots.reduce((n, slot) => n + (slot < 0 ? 0 : this.#cells.count(slot)), 0)
+      return { app, machine, concurrency }
+    })
   }
 
   /** Every worker has forgotten what it was told to up to this turn. */

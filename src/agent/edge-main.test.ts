@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
@@ -81,7 +89,7 @@ function snapshot(revision: number, limits: Partial<TestService> = {}): FeedLine
   return [{ t: 'snapshot' }, { t: 'events', revision, events }, { t: 'synced', revision }]
 }
 
-function startEdge(fds = [listener.fd]): ChildProcess {
+function startEdge(fds = [listener.fd], more: object = {}): ChildProcess {
   const config = {
     ...{ host: 'iad1', region: 'iad', index: 1, replica: join(dir, 'replica.db') },
     ...{
@@ -91,6 +99,7 @@ function startEdge(fds = [listener.fd]): ChildProcess {
     },
     ...{ meshAddress: 'fdaa:0:0:fff::1', backhaulPort: 4290, workers: fds.length, drainMs: 5_000 },
     metricsSocket: join(dir, 'metrics.sock'),
+    ...more,
   }
   const path = join(dir, 'edge.json')
   writeFileSync(path, JSON.stringify(config))
@@ -210,8 +219,66 @@ test('two workers keep one hard limit, serve in turn and tell the load', {
   closeSync(other.fd)
 })
 
-async function metrics(): Promise<string> {
-  const request = http.get({ socketPath: join(dir, 'metrics.sock'), path: '/metrics' })
+test('what is asked for is written down and exported, and the last of it when the edge ends', {
+  timeout: 180_000,
+}, async () => {
+  for (const edge of edges) {
+    if (edge.exitCode !== null) continue
+    edge.kill('SIGTERM')
+    await once(edge, 'exit')
+  }
+  const spans: { traceId: string; attributes: unknown[] }[] = []
+  const receiver = http.createServer(async (request, response) => {
+    let text = ''
+    for await (const part of request) text += String(part)
+    assert.equal(request.headers.authorization, 'Bearer t0ken')
+    spans.push(...JSON.parse(text).resourceSpans[0].scopeSpans[0].spans)
+    response.end('{}')
+  })
+  receiver.listen(0, '127.0.0.1')
+  await once(receiver, 'listening')
+  const [headersFile, accessLog] = [join(dir, 'headers.json'), join(dir, 'log', 'access.log')]
+  writeFileSync(headersFile, '{"authorization":"Bearer t0ken"}', { mode: 0o600 })
+  const endpoint = `http://127.0.0.1:${portOf(receiver)}`
+  const edge = startEdge([listener.fd], {
+    accessLog: { path: accessLog, sampleRate: 1 },
+    traces: { endpoint, headersFile, sampleRate: 1 },
+  })
+  await said(edge, 'ready')
+  assert.equal(await get('/first'), 'from iad')
+  await until(() => spans.length === 1)
+  const lines = () => (existsSync(accessLog) ? readFileSync(accessLog, 'utf8').split('\n') : [])
+  await until(() => lines().length === 2)
+  const [first] = lines().map((line) => (line === '' ? null : JSON.parse(line)))
+  assert.deepEqual([first.path, first.status, first.trace_id], ['/first', 200, spans[0]!.traceId])
+  const text = await metrics()
+  assert.match(text, /^fairway_edge_spans_exported_total 1$/m)
+  assert.match(text, /^fly_edge_http_responses_count\{app="hello",.*status="200"\} 1$/m)
+  assert.match(text, /^fly_app_concurrency\{app="hello",.*instance="m1"\} 0$/m)
+  const question = `/explain?address=127.0.0.1&port=${listener.port}&host=hello.fairway.test`
+  const { outcome, chosen } = JSON.parse(await metrics(question))
+  assert.deepEqual([outcome, chosen.machine], ['forward', 'm1'])
+  assert.equal(statSync(join(dir, 'metrics.sock')).mode & 0o777, 0o600)
+  await get('/last')
+  edge.kill('SIGTERM')
+  await once(edge, 'exit')
+  assert.deepEqual([lines().length, spans.length], [3, 2])
+  receiver.close()
+})
+
+test('an edge whose file of header fields others may read serves, and exports nothing', {
+  timeout: 60_000,
+}, async () => {
+  const headersFile = join(dir, 'open.json')
+  writeFileSync(headersFile, '{}', { mode: 0o644 })
+  const traces = { endpoint: 'http://127.0.0.1:1', headersFile, sampleRate: 1 }
+  await said(startEdge([listener.fd], { traces }), 'ready')
+  assert.equal(await get('/'), 'from iad')
+  assert.doesNotMatch(await metrics(), /fairway_edge_spans/)
+})
+
+async function metrics(path = '/metrics'): Promise<string> {
+  const request = http.get({ socketPath: join(dir, 'metrics.sock'), path })
   const [response] = (await once(request, 'response')) as [http.IncomingMessage]
   let text = ''
   for await (const part of response) text += String(part)

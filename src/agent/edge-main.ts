@@ -1,13 +1,16 @@
-import { readFileSync, renameSync, rmSync } from 'node:fs'
-import http from 'node:http'
+import { readFileSync } from 'node:fs'
 import { isoTime } from '../base/clock.ts'
 import { keepCompiled } from '../base/compiled.ts'
 import { messageOf } from '../base/errors.ts'
 import type { LogLine } from '../model/wire.ts'
 import { renderMetrics } from '../proxy/counters.ts'
 import type { AppLogLine } from '../proxy/errors/app-log.ts'
+import type { LimitName } from '../proxy/limits.ts'
+import { renderSeries } from '../proxy/observe/render.ts'
 import { EdgeConfig } from './edge-config.ts'
 import { EdgeLoads } from './edge-loads.ts'
+import { EdgeOutlets } from './edge-outlets.ts'
+import { serveEdgeSocket } from './edge-socket.ts'
 import { EdgeWorkers } from './edge-workers.ts'
 import { type FeedFollower, followFeedSocket } from './feed-socket-client.ts'
 import { openReplica } from './replica.ts'
@@ -26,6 +29,7 @@ const VIEW_WAIT_MS = 5_000
 const DRAIN_SLACK_MS = 1_000
 
 const config = EdgeConfig.parse(JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')))
+const outlets = new EdgeOutlets(config, (why) => console.error(why))
 const viewLoaded = Promise.withResolvers<void>()
 
 const loads = new EdgeLoads({
@@ -42,6 +46,7 @@ const workers: EdgeWorkers = new EdgeWorkers(config, loads.memory, {
   onLog: (line) => feed.send({ t: 'log', line: logLine(line) }),
   onLoadChanged: () => loads.onChanged(),
   onForgotten: (turn) => loads.onForgotten(turn),
+  onObserved: (batch, done) => outlets.take(batch, done),
   onFailed: (error) => fail(`a worker ended: ${messageOf(error)}`),
 })
 const feed: FeedFollower = followFeedSocket(config.feedSocket, {
@@ -88,28 +93,36 @@ async function start(): Promise<void> {
   } catch (error) {
     fail(`cannot listen: ${messageOf(error)}`)
   }
-  serveMetrics()
+  serveEdgeSocket(config.metricsSocket, {
+    metrics,
+    explain: (question) => workers.explain(question),
+  })
   process.send?.({ t: 'ready' })
   keepCompiled()
 }
 
-/** The socket is made under a name of its own and moved: an older edge that ends takes away only its. */
-function serveMetrics(): void {
-  const own = `${config.metricsSocket}.${process.pid}`
-  rmSync(own, { force: true })
-  const server = http.createServer((_request, response) => {
-    void workers.snapshots().then((snapshots) => {
-      response.setHeader('content-type', 'text/plain; version=0.0.4')
-      response.end(renderMetrics(snapshots))
+async function metrics(): Promise<string> {
+  const answers = await workers.metrics()
+  const counters = answers.map((answer) => answer.counters)
+  const limitOf = (name: LimitName) =>
+    counters
+      .flatMap(({ limits }) => limits)
+      .reduce((n, [l, hits]) => (l === name ? n + hits : n), 0)
+  return (
+    renderMetrics(counters) +
+    outlets.metrics() +
+    renderSeries({
+      ...{ host: config.host, region: config.region, loads: loads.inFlight() },
+      rows: answers.map(({ series }) => series),
+      connectionsRefused: limitOf('connections'),
     })
-  })
-  server.on('error', (error) => console.error(`no metrics: ${messageOf(error)}`))
-  server.listen(own, () => renameSync(own, config.metricsSocket))
+  )
 }
 
 async function drain(): Promise<void> {
   setTimeout(() => process.exit(0), config.drainMs + DRAIN_SLACK_MS)
   await workers.drain()
+  await outlets.close()
   process.exit(0)
 }
 

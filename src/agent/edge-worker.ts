@@ -31,6 +31,8 @@ const proxy = new EdgeProxy({
   loads,
   rates: data.rates,
   onReleased: (app) => say({ t: 'released', app }),
+  observe: data.observe,
+  onObserved: (batch) => say({ t: 'observed', batch }),
 })
 let draining = false
 
@@ -46,7 +48,7 @@ port.on('message', (message: ToWorker) => {
       say({ t: 'pong' })
       break
     case 'metrics':
-      say({ t: 'metrics', id: message.id, snapshot: proxy.snapshot() })
+      tellMetrics(message.id)
       break
     case 'load-slots':
       for (const [machine, slots] of message.slots) loads.assign(machine, slots)
@@ -54,6 +56,12 @@ port.on('message', (message: ToWorker) => {
     case 'forget':
       for (const machine of message.machines) loads.forget(machine)
       say({ t: 'forgotten', turn: message.turn })
+      break
+    case 'explain':
+      say({ t: 'explained', id: message.id, answer: proxy.explain(message.question) })
+      break
+    case 'observed':
+      proxy.observed(message.bytes)
       break
     case 'wake':
       proxy.wake(message.app)
@@ -64,8 +72,15 @@ port.on('message', (message: ToWorker) => {
 })
 
 function apply(line: FeedLine): void {
-  for (const app of view.apply(line)) proxy.wake(app)
+  for (const app of view.apply(line)) proxy.changed(app)
   if (line.t === 'events' || line.t === 'synced') say({ t: 'applied', revision: view.revision })
+}
+
+/** The numbers go over without a copy of their own. */
+function tellMetrics(id: number): void {
+  const series = proxy.series()
+  const answer = { counters: proxy.snapshot(), series }
+  port.postMessage({ t: 'metrics', id, answer } satisfies FromWorker, [series.values.buffer])
 }
 
 async function listen(): Promise<void> {

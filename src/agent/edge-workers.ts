@@ -1,12 +1,14 @@
 import { Worker } from 'node:worker_threads'
 import { TRAFFIC_MEMORY } from '../base/worker-memory.ts'
-import type { CounterSnapshot } from '../proxy/counters.ts'
+import type { Explanation } from '../model/explanation.ts'
 import type { AppLogLine } from '../proxy/errors/app-log.ts'
+import type { ExplainQuestion } from '../proxy/explain/explainer.ts'
+import type { ObservedBatch } from '../proxy/observe/outlet.ts'
 import { newRateMemory } from '../proxy/rates/rate-table.ts'
 import type { EdgeConfig } from './edge-config.ts'
-import type { FromWorker, ToWorker, WorkerData } from './edge-messages.ts'
+import type { FromWorker, ToWorker, WorkerData, WorkerMetrics } from './edge-messages.ts'
 
-const METRICS_TIMEOUT_MS = 1_000
+const ANSWER_TIMEOUT_MS = 1_000
 
 export interface WorkersEvents {
   /** All workers route by the state at this revision. */
@@ -16,6 +18,8 @@ export interface WorkersEvents {
   onLoadChanged(): void
   /** Every worker has forgotten the machines of all turns up to this one. */
   onForgotten(turn: number): void
+  /** Lines and spans; the worker waits for `done`. */
+  onObserved(batch: ObservedBatch, done: () => void): void
   /** A worker ended by itself. */
   onFailed(error: Error): void
 }
@@ -24,8 +28,8 @@ export interface WorkersEvents {
 export class EdgeWorkers {
   readonly #members: Member[]
   readonly #events: WorkersEvents
-  readonly #metrics = new Map<number, (snapshot: CounterSnapshot) => void>()
-  #metricsId = 0
+  readonly #asked = new Map<number, (answer: unknown) => void>()
+  #askedId = 0
   #applied = 0
 
   /** `loads`: where the workers count, see `LoadTable`. */
@@ -65,21 +69,31 @@ export class EdgeWorkers {
     return this.#members.every(({ pongAt }) => pongAt >= since)
   }
 
-  async snapshots(): Promise<CounterSnapshot[]> {
-    const asked = this.#members.map((member) => {
-      const id = ++this.#metricsId
-      return new Promise<CounterSnapshot | null>((resolve) => {
-        const give = (snapshot: CounterSnapshot | null) => {
-          clearTimeout(timer)
-          this.#metrics.delete(id)
-          resolve(snapshot)
-        }
-        const timer = setTimeout(() => give(null), METRICS_TIMEOUT_MS)
-        this.#metrics.set(id, give)
-        send(member, { t: 'metrics', id })
-      })
+  /** Of the workers that answer in time. */
+  async metrics(): Promise<WorkerMetrics[]> {
+    const asked = this.#members.map((member) =>
+      this.#ask<WorkerMetrics>(member, (id) => ({ t: 'metrics', id })),
+    )
+    return (await Promise.all(asked)).filter((answer) => answer !== null)
+  }
+
+  /** Null when the worker does not answer. All have the same view, so any of them will do. */
+  explain(question: ExplainQuestion): Promise<Explanation | null> {
+    return this.#ask(this.#members[0]!, (id) => ({ t: 'explain', id, question }))
+  }
+
+  #ask<T>(member: Member, message: (id: number) => ToWorker): Promise<T | null> {
+    const id = ++this.#askedId
+    return new Promise((resolve) => {
+      const give = (answer: unknown) => {
+        clearTimeout(timer)
+        this.#asked.delete(id)
+        resolve(answer as T | null)
+      }
+      const timer = setTimeout(() => give(null), ANSWER_TIMEOUT_MS)
+      this.#asked.set(id, give)
+      send(member, message(id))
     })
-    return (await Promise.all(asked)).filter((snapshot) => snapshot !== null)
   }
 
   #start(
@@ -89,6 +103,7 @@ export class EdgeWorkers {
     const { host, region, appsDomains, meshAddress, backhaulPort, drainMs } = config
     const workerData: WorkerData = {
       ...{ host, region, appsDomains, meshAddress, backhaulPort, drainMs, ...own },
+      observe: { accessLog: config.accessLog, traces: config.traces },
     }
     const worker = new Worker(new URL('./edge-worker.ts', import.meta.url), {
       workerData,
@@ -120,7 +135,13 @@ export class EdgeWorkers {
         member.drained.resolve()
         break
       case 'metrics':
-        this.#metrics.get(message.id)?.(message.snapshot)
+      case 'explained':
+        this.#asked.get(message.id)?.(message.answer)
+        break
+      case 'observed':
+        this.#events.onObserved(message.batch, () =>
+          send(member, { t: 'observed', bytes: message.batch.bytes }),
+        )
         break
       case 'log':
         this.#events.onLog(message.line)

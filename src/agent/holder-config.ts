@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ObserveConfig } from '../model/observe-config.ts'
 import { Host } from '../model/resources.ts'
 
 /** What a host is told once, by whoever set it up. */
@@ -37,6 +38,7 @@ export const HolderConfig = z.object({
     })
     .nullable()
     .default(null),
+  observe: ObserveConfig.default({ accessLog: null, traces: null }),
   edgeWorkers: z.number().int().min(1).max(64),
   bird: z.object({
     routerId: z.string(),

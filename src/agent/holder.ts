@@ -12,6 +12,7 @@ import { openTransparentListeners } from '../kernel/listener.ts'
 import { Unit, type UnitStatus } from '../kernel/unit.ts'
 import { outboundNetns } from '../mesh/outbound-network.ts'
 import { meshAddress, PORTS } from '../model/wire.ts'
+import { EDGE_SOCKET } from './edge-config.ts'
 import { HolderConfig } from './holder-config.ts'
 
 /**
@@ -236,6 +237,7 @@ function agentConfig(): object {
 }
 
 function edgeConfig(listeners: number): object {
+  const { accessLog, traces } = config.observe
   return {
     host: config.host.id,
     region: config.host.region,
@@ -248,7 +250,9 @@ function edgeConfig(listeners: number): object {
     backhaulPort: PORTS.backhaul,
     workers: listeners,
     drainMs: EDGE_DRAIN_MS,
-    metricsSocket: join(config.runDir, 'edge-metrics.sock'),
+    metricsSocket: join(config.runDir, EDGE_SOCKET),
+    accessLog: accessLog && { ...accessLog, path: join(config.logDir, 'access.log') },
+    traces,
   }
 }
 

@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAnnouncer } from '../anycast/announcer.ts'
 import { systemClock } from '../base/clock.ts'
@@ -17,7 +18,7 @@ import { defaultV6 } from '../machine/slot.ts'
 import type { OutboundFirewall } from '../mesh/firewall.ts'
 import { createHostNetwork } from '../mesh/host-network.ts'
 import { createMachineNetwork } from '../mesh/machine-network.ts'
-import { netnsOf } from '../mesh/machines.ts'
+import { deviceOf, netnsOf } from '../mesh/machines.ts'
 import { OUTBOUND_DEVICE, OutboundNetwork } from '../mesh/outbound-network.ts'
 import type { Machine } from '../model/resources.ts'
 import { OUTBOUND_BASE_V6, OUTBOUND_PREFIX_V4, OUTBOUND_PREFIX_V6 } from '../outbound/placement.ts'
@@ -25,7 +26,10 @@ import { Agent } from './agent.ts'
 import { type AgentConfig, readAgentConfig } from './config.ts'
 import { ControlClient } from './control-client.ts'
 import { artifactDownloads } from './downloads.ts'
+import { EDGE_SOCKET } from './edge-config.ts'
+import { createEdgeProbe } from './edge-probe.ts'
 import { createHostEgress } from './host-egress.ts'
+import { InstanceMetrics } from './instance-metrics.ts'
 import type { Announcer, HostEgress, HostNetwork, MachineManager } from './parts.ts'
 
 /**
@@ -48,6 +52,10 @@ const table = createEgressTable({
   ...{ exec: systemExec, nft, clock: systemClock, log, wanDevice: config.wanInterface },
   ...{ hostV4: config.host.underlayV4, hostV6: config.host.underlayV6 },
 })
+const instances = new InstanceMetrics({
+  ...{ host: config.host.id, region: config.host.region, deviceOf },
+  readDevices: () => readFile('/proc/net/dev', 'utf8'),
+})
 const machines = createMachines(config, client, { nft, table }, log)
 const agent = new Agent({
   ...{ hostId: config.host.id, region: config.host.region },
@@ -58,6 +66,8 @@ const agent = new Agent({
   machines,
   announcer: createAnnouncements(config, log),
   egressWatch: createEgressWatch(config, machines, log),
+  instances,
+  edge: createEdgeProbe(join(config.runDir, EDGE_SOCKET)),
 })
 
 process.on('SIGTERM', () => void close())
@@ -160,6 +170,7 @@ function createEgressWatch(of: AgentConfig, manager: MachineManager, logger: Log
     protectedPrefixes: of.protectedPrefixes,
     onLine: (line) => manager.edgeLog(line),
     reconciles: () => table.repairs,
+    instances: () => instances.render(),
   })
 }
 

@@ -139,8 +139,12 @@ test('edge revisions are waited for', async () => {
 test('answers go to the call of the same host only, and unanswered calls end', async () => {
   const machine = await launch('iad')
   const one = `/v1/apps/hello/machines/${machine.id}/ps`
-  iad1.onCall = () => [{ pid: 7 }]
-  assert.deepEqual((await t.api('GET', one)).json, [{ pid: 7 }])
+  const process = {
+    ...{ pid: 7, stime: 0, rtime: 1, cpu: 0, rss: 0, command: 'server', directory: '/' },
+    listen_sockets: [],
+  }
+  iad1.onCall = () => [process]
+  assert.deepEqual((await t.api('GET', one)).json, [process])
   const forged = await lhr1.json('POST', '/agent/v1/calls/unknown', {})
   assert.equal(forged.status, 404)
   iad1.stop()

@@ -1,12 +1,12 @@
-import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { messageOf } from '../base/errors.ts'
 import { getApp } from '../control/apps.ts'
 import { getMachine, listMachines, mayBeShown } from '../control/machines/query.ts'
 import type { AgentCall } from '../model/wire.ts'
 import type { ApiContext } from './context.ts'
-import { appPath, parseInput } from './input.ts'
-import { closedSignal } from './machines.ts'
+import { appPath } from './input.ts'
+import { closedSignal } from './machine-path.ts'
+import type { Api } from './routes.ts'
 
 /** Questions about egress that only hosts can answer: ports in use, and whether a way is open. */
 
@@ -27,9 +27,33 @@ const checkBody = z.looseObject({
 })
 const checkLine = z.looseObject({})
 
-export function registerEgressCalls(api: FastifyInstance, context: ApiContext): void {
-  api.get('/api/v1/apps/:app/egress_usage', async (request, reply) => {
-    const { app: name } = parseInput(appPath, request.params, 'path')
+const UsageRow = usageLine.extend({ host: z.string() }).meta({ id: 'EgressUsage' })
+const CheckRow = z
+  .looseObject({ machine: z.string(), region: z.string(), on: z.string() })
+  .meta({ id: 'EgressCheck' })
+
+const USAGE = {
+  tag: 'Egress',
+  summary: 'Ports in use, by machine and destination',
+  params: appPath,
+  response: {
+    200: z.object({
+      usage: z.array(UsageRow),
+      hosts_silent: z.array(z.object({ host: z.string(), error: z.string() })),
+    }),
+  },
+} as const
+const CHECK = {
+  tag: 'Egress',
+  summary: 'Connects from machines, to see which source really leaves',
+  params: appPath,
+  body: checkBody,
+  response: { 200: z.object({ checks: z.array(CheckRow), machines_skipped: z.int() }) },
+} as const
+
+export function registerEgressCalls(api: Api, context: ApiContext): void {
+  api.get('/api/v1/apps/:app/egress_usage', { schema: USAGE }, async (request, reply) => {
+    const name = request.params.app
     const app = await getApp(context, request.actor, name)
     const machines = await listMachines(context, request.actor, { app: name })
     const hosts = [...new Set(machines.map(({ machine }) => machine.host))]
@@ -37,28 +61,28 @@ export function registerEgressCalls(api: FastifyInstance, context: ApiContext): 
     const answers = await Promise.all(
       hosts.map((host) => ask(context, host, { method: 'egress-usage', app: name }, signal)),
     )
-    const usage: unknown[] = []
+    const usage: z.output<typeof UsageRow>[] = []
     for (const [i, { lines }] of answers.entries()) {
       for (const line of lines) {
         const parsed = usageLine.safeParse(line)
         if (!parsed.success || !(await mayBeShown(context, app, parsed.data.machine))) continue
-        usage.push({ ...parsed.data, host: hosts[i] })
+        usage.push({ ...parsed.data, host: hosts[i]! })
       }
     }
-    const silent = answers.flatMap(({ error }, i) => (error ? [{ host: hosts[i], error }] : []))
+    const silent = answers.flatMap(({ error }, i) => (error ? [{ host: hosts[i]!, error }] : []))
     return { usage, hosts_silent: silent }
   })
 
-  api.post('/api/v1/apps/:app/egress_check', async (request, reply) => {
-    const { app: name } = parseInput(appPath, request.params, 'path')
-    const { host, port, machine } = parseInput(checkBody, request.body, 'body')
+  api.post('/api/v1/apps/:app/egress_check', { schema: CHECK }, async (request, reply) => {
+    const name = request.params.app
+    const { host, port, machine } = request.body
     const seen = machine
       ? [await getMachine(context, request.actor, { app: name, machine })]
       : await listMachines(context, request.actor, { app: name })
     const started = seen.filter(({ status }) => machine || status.state === 'started')
     const queue = started.slice(0, EGRESS_CHECKED_MAX).map((one) => one.machine)
     const closed = closedSignal(reply)
-    const checks: Record<string, unknown>[] = []
+    const checks: z.output<typeof CheckRow>[] = []
     const work = async () => {
       for (let next = queue.shift(); next; next = queue.shift()) {
         const { id, region, host: on } = next

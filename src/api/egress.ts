@@ -1,18 +1,20 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { invalid } from '../base/errors.ts'
+import type { Actor } from '../control/context.ts'
 import { adjustEgress, promoteEgress, resizeMachineEgress } from '../control/egress/adjust.ts'
 import { allocateEgress } from '../control/egress/allocate.ts'
 import type { Changed } from '../control/egress/change.ts'
-import { type EgressRow, egressRows, listEgress } from '../control/egress/list.ts'
+import { egressRows, listEgress } from '../control/egress/list.ts'
 import { egressUsage } from '../control/egress/meter.ts'
 import { moveEgress } from '../control/egress/move.ts'
 import { releaseEgress } from '../control/egress/release.ts'
 import { getMachine } from '../control/machines/query.ts'
 import { machineObject } from '../control/machines/view.ts'
-import type { EgressPair } from '../model/resources.ts'
+import { EgressBlock, EgressPair } from '../model/resources.ts'
 import type { ApiContext } from './context.ts'
-import { appPath, machinePath, parseInput } from './input.ts'
+import { appPath, machinePath } from './input.ts'
+import { MachineEgress } from './machine-object.ts'
+import { type Api, Time } from './routes.ts'
 
 /**
  * Egress addresses: ours, beside flyctl's GraphQL (docs/egress.md). A change answers when it is in
@@ -48,87 +50,177 @@ const meteringQuery = z.looseObject({
   to: z.string().max(64).optional(),
 })
 
+const names = z.array(z.string())
+const EgressIP = z
+  .object({
+    id: z.string(),
+    ip: z.string(),
+    version: z.literal([4, 6]),
+    region: z.string(),
+    regions: names,
+    machine_id: z.string().nullable(),
+    pin: EgressPair.shape.pin,
+    state: EgressPair.shape.state,
+    machines: z.array(
+      z.object({
+        id: z.string().nullable(),
+        slot: z.int(),
+        count: z.int(),
+        host: z.string(),
+        state: EgressBlock.shape.state,
+      }),
+    ),
+    blocks_used: z.int(),
+    blocks_total: z.int(),
+    created_at: Time,
+    updated_at: Time,
+    price_per_month: z.string(),
+  })
+  .meta({ id: 'EgressIP' })
+const effectsShape = { machines_moved: names, machines_to_default: names, waiting: names }
+const Change = z
+  .object({ egress_ips: z.array(EgressIP), ...effectsShape })
+  .meta({ id: 'EgressChange' })
+const Held = z
+  .object({
+    address: z.string(),
+    version: z.literal([4, 6]),
+    region: z.string(),
+    app: z.string().nullable(),
+    hours: z.int(),
+    price: z.string(),
+    currency: z.string(),
+  })
+  .meta({ id: 'EgressHeld' })
+
+const tag = 'Egress'
+const LIST = {
+  tag,
+  summary: 'Egress addresses of an app',
+  params: appPath,
+  response: { 200: z.object({ egress_ips: z.array(EgressIP) }) },
+} as const
+const ALLOCATE = {
+  tag,
+  summary: 'Allocates pairs of egress addresses',
+  params: appPath,
+  body: allocateBody,
+  response: { 200: Change },
+} as const
+const RELEASE = {
+  tag,
+  summary: 'Gives one address of a pair back',
+  params: ipPath,
+  response: {
+    200: z.object({ v4: z.string().nullable(), v6: z.string().nullable(), ...effectsShape }),
+  },
+} as const
+const ADJUST = {
+  tag,
+  summary: 'Changes who may use a pair, in which regions, and whether it drains',
+  params: ipPath,
+  body: adjustBody,
+  response: { 200: Change },
+} as const
+const PROMOTE = {
+  tag,
+  summary: "Makes a machine's pair its app's",
+  params: ipPath,
+  response: { 200: Change },
+} as const
+const MOVE = {
+  tag,
+  summary: 'Gives a pair to another app, or to one machine',
+  params: ipPath,
+  body: moveBody,
+  response: { 200: Change },
+} as const
+const BLOCKS = {
+  tag,
+  summary: 'Gives a machine more or fewer ports',
+  params: machinePath,
+  body: blocksBody,
+  response: {
+    200: z.object({ machine_id: z.string(), egress: MachineEgress, waiting: names }),
+  },
+} as const
+const METERING = {
+  tag,
+  summary: 'Hours that addresses of an organization were held, and the price',
+  params: orgPath,
+  querystring: meteringQuery,
+  response: { 200: z.object({ from: Time, to: Time, addresses: z.array(Held) }) },
+} as const
+
 const BASE = '/api/v1/apps/:app/egress_ips'
 const ONE = `${BASE}/:ip`
 
-export function registerEgress(app: FastifyInstance, context: ApiContext): void {
-  registerPairs(app, context)
-  registerOne(app, context)
-  app.post('/api/v1/apps/:app/machines/:id/egress_blocks', async (request) => {
-    const { app: name, id } = parseInput(machinePath, request.params, 'path')
-    const { count } = parseInput(blocksBody, request.body, 'body')
-    const target = { app: name, machine: id }
-    const changed = await resizeMachineEgress(context, request.actor, { ...target, count })
-    const object = machineObject(context.fleet, await getMachine(context, request.actor, target))
-    return { machine_id: id, egress: object.egress, waiting: changed.waiting }
+export function registerEgress(api: Api, context: ApiContext): void {
+  registerPairs(api, context)
+  registerOne(api, context)
+  const blocks = '/api/v1/apps/:app/machines/:id/egress_blocks'
+  api.post(blocks, { schema: BLOCKS }, async ({ actor, params, body }) => {
+    const target = { app: params.app, machine: params.id }
+    const changed = await resizeMachineEgress(context, actor, { ...target, count: body.count })
+    const object = machineObject(context.fleet, await getMachine(context, actor, target))
+    return { machine_id: params.id, egress: object.egress, waiting: changed.waiting }
   })
-  app.get('/api/v1/orgs/:slug/egress_metering', async (request) => {
-    const { slug } = parseInput(orgPath, request.params, 'path')
-    const { from, to } = parseInput(meteringQuery, request.query, 'query')
-    return egressUsage(context, request.actor, { org: slug, from, to })
-  })
+  const metering = '/api/v1/orgs/:slug/egress_metering'
+  api.get(metering, { schema: METERING }, async ({ actor, params, query }) =>
+    egressUsage(context, actor, { org: params.slug, from: query.from, to: query.to }),
+  )
 }
 
-function registerPairs(app: FastifyInstance, context: ApiContext): void {
-  app.get(BASE, async (request) => {
-    const { app: name } = parseInput(appPath, request.params, 'path')
-    const pairs = await listEgress(context, request.actor, name)
+function registerPairs(api: Api, context: ApiContext): void {
+  api.get(BASE, { schema: LIST }, async ({ actor, params }) => {
+    const pairs = await listEgress(context, actor, params.app)
     return { egress_ips: pairs.flatMap((pair) => egressRows(context, pair)) }
   })
-  app.post(BASE, async (request) => {
-    const { app: name } = parseInput(appPath, request.params, 'path')
-    const body = parseInput(allocateBody, request.body, 'body')
-    const changed = await allocateEgress(context, request.actor, { ...body, app: name })
-    return answer(context, request, name, changed, changed.result)
+  api.post(BASE, { schema: ALLOCATE }, async ({ actor, params, body }) => {
+    const changed = await allocateEgress(context, actor, { ...body, app: params.app })
+    return answer(context, actor, params.app, changed, changed.result)
   })
 }
 
-function registerOne(app: FastifyInstance, context: ApiContext): void {
-  const target = (request: FastifyRequest) => {
-    const { app: name, ip } = parseInput(ipPath, request.params, 'path')
-    return { app: name, address: ip }
-  }
-  app.delete(ONE, async (request) => {
-    const { result, ...changed } = await releaseEgress(context, request.actor, target(request))
+const targetOf = ({ app, ip }: z.output<typeof ipPath>) => ({ app, address: ip })
+
+function registerOne(api: Api, context: ApiContext): void {
+  api.delete(ONE, { schema: RELEASE }, async ({ actor, params }) => {
+    const { result, ...changed } = await releaseEgress(context, actor, targetOf(params))
     return { ...result, ...effects(changed) }
   })
-  app.patch(ONE, async (request) => {
-    const body = parseInput(adjustBody, request.body, 'body')
+  api.patch(ONE, { schema: ADJUST }, async ({ actor, params, body }) => {
     const { pin, regions, draining } = body
     if (pin === undefined && regions === undefined && draining === undefined)
       throw invalid('nothing to change; send pin, regions or draining')
-    const one = target(request)
-    const changed = await adjustEgress(context, request.actor, { ...one, pin, regions, draining })
-    return answer(context, request, one.app, changed, [changed.result])
+    const change = { ...targetOf(params), pin, regions, draining }
+    const changed = await adjustEgress(context, actor, change)
+    return answer(context, actor, params.app, changed, [changed.result])
   })
   // As flyctl sends it: no body, an IPv6 address unescaped.
-  app.post(`${ONE}/promote`, async (request) => {
-    const one = target(request)
-    const changed = await promoteEgress(context, request.actor, one)
-    return answer(context, request, one.app, changed, [changed.result])
+  api.post(`${ONE}/promote`, { schema: PROMOTE }, async ({ actor, params }) => {
+    const changed = await promoteEgress(context, actor, targetOf(params))
+    return answer(context, actor, params.app, changed, [changed.result])
   })
-  app.post(`${ONE}/move`, async (request) => {
-    const { app: to, machine } = parseInput(moveBody, request.body, 'body')
-    const one = target(request)
-    const changed = await moveEgress(context, request.actor, { ...one, to, machine })
-    const owner = changed.result.app ?? one.app
-    return answer(context, request, owner, changed, [changed.result])
+  api.post(`${ONE}/move`, { schema: MOVE }, async ({ actor, params, body }) => {
+    const to = { to: body.app, machine: body.machine }
+    const changed = await moveEgress(context, actor, { ...targetOf(params), ...to })
+    const owner = changed.result.app ?? params.app
+    return answer(context, actor, owner, changed, [changed.result])
   })
 }
 
 /** The rows of the pairs as they are by now, with their machines. */
 async function answer(
   context: ApiContext,
-  request: FastifyRequest,
+  actor: Actor,
   app: string,
   changed: Changed<unknown>,
   pairs: readonly EgressPair[],
 ) {
   const ids = new Set(pairs.map((pair) => pair.id))
-  const now = await listEgress(context, request.actor, app)
-  const rows: EgressRow[] = now
-    .filter((pair) => ids.has(pair.id))
-    .flatMap((pair) => egressRows(context, pair))
+  const now = await listEgress(context, actor, app)
+  const rows = now.filter((pair) => ids.has(pair.id)).flatMap((pair) => egressRows(context, pair))
   return { egress_ips: rows, ...effects(changed) }
 }
 

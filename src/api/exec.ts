@@ -1,10 +1,10 @@
 import { Readable } from 'node:stream'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { FairwayError, messageOf } from '../base/errors.ts'
 import { encodeLine } from '../base/ndjson.ts'
+import type { Actor } from '../control/context.ts'
 import { getMachine } from '../control/machines/query.ts'
-import { precondition } from '../control/machines/records.ts'
+import { type MachineTarget, precondition } from '../control/machines/records.ts'
 import { shownState } from '../control/machines/state.ts'
 import { shellWords } from '../model/fly-toml/shell-words.ts'
 import {
@@ -18,9 +18,10 @@ import {
   type ExecLine,
 } from '../model/wire.ts'
 import type { ApiContext } from './context.ts'
-import { parseInput } from './input.ts'
+import { machinePath } from './input.ts'
 import { keptAlive } from './keep-alive.ts'
-import { closedSignal, MACHINE_PATH, targetOf } from './machines.ts'
+import { closedSignal, MACHINE_PATH, targetOf } from './machine-path.ts'
+import type { Api } from './routes.ts'
 
 /**
  * Commands inside machines (flyctl-api 4.2): `POST .../exec` answers when the command has ended, with
@@ -64,24 +65,57 @@ const ERROR_STATUS: Readonly<Record<ExecError, number>> = {
   busy: 429,
 }
 
-export function registerExec(app: FastifyInstance, context: ApiContext): void {
-  app.post(`${MACHINE_PATH}/exec`, async (request, reply) => {
-    const lines = await begin(context, request, closedSignal(reply))
+const ExecResult = z
+  .object({
+    exit_code: z.int(),
+    exit_signal: z.int(),
+    stdout: z.string(),
+    stderr: z.string(),
+  })
+  .meta({ id: 'ExecResult' })
+type ExecResult = z.output<typeof ExecResult>
+
+const EXEC = {
+  tag: 'Machines',
+  summary: 'Runs a command in a started machine and answers when it has ended',
+  description: `To "Accept: ${NDJSON}" the output is answered as it comes, in base64, and its end.`,
+  params: machinePath,
+  body: execBody,
+  response: {
+    200: {
+      content: {
+        'application/json': { schema: ExecResult },
+        // Typed as anything: a stream of such lines is sent.
+        [NDJSON]: { schema: execLine as z.ZodType },
+      },
+    },
+  },
+} as const
+
+export function registerExec(api: Api, context: ApiContext): void {
+  api.post(`${MACHINE_PATH}/exec`, { schema: EXEC }, async (request, reply) => {
+    const asked = { body: request.body, target: targetOf(request), actor: request.actor }
+    const lines = await begin(context, asked, closedSignal(reply))
     if (!request.headers.accept?.includes(NDJSON)) return wholeAnswer(lines)
     return reply.type(NDJSON).send(Readable.from(keptAlive(encoded(lines), context.clock)))
   })
 }
 
+interface Asked {
+  readonly body: ExecBody
+  readonly target: MachineTarget
+  readonly actor: Actor
+}
+
 async function begin(
   context: ApiContext,
-  request: FastifyRequest,
+  { body, target, actor }: Asked,
   signal: AbortSignal,
 ): Promise<AsyncIterable<ExecLine>> {
-  const body = parseInput(execBody, request.body, 'body')
   const command = commandOf(body)
   const stdin = stdinOf(body)
   const timeoutMs = timeoutOf(body)
-  const { machine, status } = await getMachine(context, request.actor, targetOf(request))
+  const { machine, status } = await getMachine(context, actor, target)
   const state = shownState(machine, status)
   if (state !== 'started')
     throw precondition(
@@ -144,7 +178,7 @@ const lost = (message: string): ExecEnd => ({
   ...{ t: 'exit', code: 1, signal: 0, error: 'exec_failed', message },
 })
 
-async function wholeAnswer(lines: AsyncIterable<ExecLine>): Promise<unknown> {
+async function wholeAnswer(lines: AsyncIterable<ExecLine>): Promise<ExecResult> {
   const parts: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] }
   let bytes = 0
   for await (const line of lines) {
@@ -167,7 +201,7 @@ const tooMuch = (): FairwayError =>
     { status: 413 },
   )
 
-function answerOf(end: ExecEnd, stdout: string, stderr: string): unknown {
+function answerOf(end: ExecEnd, stdout: string, stderr: string): ExecResult {
   const { code, signal, error, message = '' } = end
   // A shell would say it on stderr as well, and clients look there.
   if (error === 'command_not_found')

@@ -3,10 +3,13 @@ import { FairwayError } from '../base/errors.ts'
 
 /** Reading what a request brings. Anything that does not fit is a 400 that names the field. */
 
+/** Which part of a request; errors name it. */
+export type InputPart = 'body' | 'query' | 'path'
+
 export function parseInput<S extends z.ZodType>(
   schema: S,
   value: unknown,
-  part: 'body' | 'query' | 'path',
+  part: InputPart,
 ): z.output<S> {
   const parsed = schema.safeParse(value ?? {})
   if (parsed.success) return parsed.data

@@ -1,9 +1,9 @@
-import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { allocateAddress, listAddresses, releaseAddress } from '../control/addresses.ts'
 import type { Address } from '../model/resources.ts'
 import type { ApiContext } from './context.ts'
-import { appPath, parseInput } from './input.ts'
+import { appPath } from './input.ts'
+import { type Api, OK, Ok, Time } from './routes.ts'
 
 /** Addresses as `deploy` asks for them (flyctl-api 4.3); people use GraphQL. */
 
@@ -15,17 +15,45 @@ const assignBody = z.looseObject({
   service_name: z.string().nullish(),
 })
 
-export function registerIpAssignments(app: FastifyInstance, context: ApiContext): void {
-  const path = '/v1/apps/:app/ip_assignments'
-  app.get(path, async (request) => {
-    const { app: name } = parseInput(appPath, request.params, 'path')
-    return { ips: (await listAddresses(context, request.actor, name)).map(assignment) }
+const Assignment = z
+  .object({
+    ip: z.string(),
+    region: z.string(),
+    service_name: z.string(),
+    shared: z.boolean(),
+    created_at: Time,
   })
-  app.post(path, async (request) => {
-    const { app: name } = parseInput(appPath, request.params, 'path')
-    const body = parseInput(assignBody, request.body, 'body')
-    const { address } = await allocateAddress(context, request.actor, {
-      app: name,
+  .meta({ id: 'IPAssignment' })
+
+const tag = 'Addresses'
+const LIST = {
+  tag,
+  summary: 'Addresses of an app, the shared IPv4 included',
+  params: appPath,
+  response: { 200: z.object({ ips: z.array(Assignment) }) },
+} as const
+const ASSIGN = {
+  tag,
+  summary: 'Gives an app an address',
+  params: appPath,
+  body: assignBody,
+  response: { 200: Assignment },
+} as const
+const RELEASE = {
+  tag,
+  summary: 'Gives an address back',
+  params: appPath.extend({ ip: z.string().max(64) }),
+  response: { 200: Ok },
+} as const
+
+export function registerIpAssignments(api: Api, context: ApiContext): void {
+  const path = '/v1/apps/:app/ip_assignments'
+  api.get(path, { schema: LIST }, async ({ actor, params }) => ({
+    ips: (await listAddresses(context, actor, params.app)).map(assignment),
+  }))
+  api.post(path, { schema: ASSIGN }, async ({ actor, params, body }) => {
+    const { address } = await allocateAddress(context, actor, {
+      app: params.app,
       kind: body.type,
       region: body.region || null,
       serviceName: body.service_name || null,
@@ -36,14 +64,9 @@ export function registerIpAssignments(app: FastifyInstance, context: ApiContext)
     })
     return assignment(address)
   })
-  app.delete(`${path}/:ip`, async (request) => {
-    const { app: name, ip } = parseInput(
-      appPath.extend({ ip: z.string().max(64) }),
-      request.params,
-      'path',
-    )
-    await releaseAddress(context, request.actor, { app: name, address: ip })
-    return { ok: true }
+  api.delete(`${path}/:ip`, { schema: RELEASE }, async ({ actor, params }) => {
+    await releaseAddress(context, actor, { app: params.app, address: params.ip })
+    return OK
   })
 }
 

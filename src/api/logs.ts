@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { encodeLine } from '../base/ndjson.ts'
 import { getApp } from '../control/apps.ts'
@@ -7,10 +6,11 @@ import { getMachine, mayBeShown } from '../control/machines/query.ts'
 import { keys } from '../model/keys.ts'
 import type { Machine } from '../model/resources.ts'
 import type { ApiContext } from './context.ts'
-import { appPath, parseInput, queryFlag, queryNumber } from './input.ts'
+import { appPath, queryFlag, queryNumber } from './input.ts'
 import { keptAlive } from './keep-alive.ts'
 import { followLogs, type LogQuery, tailLogs } from './log-merge.ts'
-import { closedSignal } from './machines.ts'
+import { closedSignal } from './machine-path.ts'
+import { type Api, ndjson, Time } from './routes.ts'
 
 /** An app's log as NDJSON: the last lines of all hosts in order of time, then new ones. */
 
@@ -23,10 +23,32 @@ const logsQuery = z.looseObject({
   machine: z.string().max(64).optional(),
 })
 
-export function registerLogs(api: FastifyInstance, context: ApiContext): void {
-  api.get('/api/v1/apps/:app/logs', async (request, reply) => {
-    const { app: name } = parseInput(appPath, request.params, 'path')
-    const query = parseInput(logsQuery, request.query, 'query')
+const LogLine = z
+  .looseObject({
+    timestamp: Time,
+    app: z.string(),
+    machine: z.string(),
+    region: z.string(),
+    host: z.string(),
+    level: z.string(),
+    source: z.string(),
+    message: z.string(),
+  })
+  .meta({ id: 'LogLine' })
+
+const LOGS = {
+  tag: 'Apps',
+  summary: "An app's log: the last lines of all hosts in order of time, then new ones",
+  description: 'Empty lines mean that the stream is alive.',
+  params: appPath,
+  querystring: logsQuery,
+  response: { 200: ndjson(LogLine) },
+} as const
+
+export function registerLogs(api: Api, context: ApiContext): void {
+  api.get('/api/v1/apps/:app/logs', { schema: LOGS }, async (request, reply) => {
+    const { query } = request
+    const name = request.params.app
     const app = await getApp(context, request.actor, name)
     const target = { app: name, machine: query.machine ?? '' }
     const only = query.machine ? await getMachine(context, request.actor, target) : undefined

@@ -1,9 +1,9 @@
-import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { SLOTS_PER_HOST } from '../control/fleet.ts'
-import { allPrices, egressPrices } from '../control/prices.ts'
+import { ADDRESS_KINDS, allPrices, egressPrices } from '../control/prices.ts'
+import { Region } from '../model/resources.ts'
 import type { ApiContext } from './context.ts'
-import { parseInput } from './input.ts'
+import type { Api } from './routes.ts'
 
 /** Regions, where machines would go, and what addresses cost (flyctl-api 4.5). */
 
@@ -13,10 +13,55 @@ const placementsBody = z.looseObject({
   count: z.number().int().min(0).max(PLACED_MAX).nullish(),
 })
 
-export function registerPlatform(app: FastifyInstance, context: ApiContext): void {
+const RegionObject = z
+  .object({
+    code: z.string(),
+    name: z.string(),
+    latitude: z.number(),
+    longitude: z.number(),
+    gateway_available: z.boolean(),
+    requires_paid_plan: z.boolean(),
+    deprecated: z.boolean(),
+    capacity: z.int(),
+    geo_region: Region.shape.geoRegion,
+    mpg_available: z.boolean(),
+  })
+  .meta({ id: 'Region' })
+const Price = z
+  .object({
+    kind: z.enum([...ADDRESS_KINDS, 'egress_v4', 'egress_v6']),
+    /** Decimal text. */
+    perMonth: z.string(),
+    currency: z.string(),
+  })
+  .meta({ id: 'Price' })
+
+const tag = 'Platform'
+const REGIONS = {
+  tag,
+  summary: 'Regions, and the one where a machine goes that names none',
+  response: { 200: z.object({ Regions: z.array(RegionObject), Nearest: z.string() }) },
+} as const
+const PLACEMENTS = {
+  tag,
+  summary: 'Where so many machines would go',
+  body: placementsBody,
+  response: {
+    200: z.object({
+      Regions: z.array(z.object({ Region: z.string(), Count: z.int(), Concurrency: z.int() })),
+    }),
+  },
+} as const
+const PRICES = {
+  tag,
+  summary: 'What addresses cost',
+  response: { 200: z.object({ prices: z.array(Price) }) },
+} as const
+
+export function registerPlatform(api: Api, context: ApiContext): void {
   const { fleet, config } = context
 
-  app.get('/v1/platform/regions', async () => {
+  api.get('/v1/platform/regions', { schema: REGIONS }, async () => {
     const live = new Set(fleet.liveRegions())
     const known = new Set(fleet.regions().map((region) => region.code))
     // In the operator's order; the first with a live host is where a machine goes that names none.
@@ -38,8 +83,7 @@ export function registerPlatform(app: FastifyInstance, context: ApiContext): voi
     }
   })
 
-  app.post('/v1/platform/placements', async (request) => {
-    const body = parseInput(placementsBody, request.body, 'body')
+  api.post('/v1/platform/placements', { schema: PLACEMENTS }, async ({ body }) => {
     const wanted = (body.region ?? '').split(',').filter((code) => code !== '' && code !== 'any')
     const live = fleet.liveRegions()
     const regions = wanted.length > 0 ? wanted.filter((code) => live.includes(code)) : live
@@ -55,7 +99,7 @@ export function registerPlatform(app: FastifyInstance, context: ApiContext): voi
     }
   })
 
-  app.get('/api/v1/prices', async () => ({
+  api.get('/api/v1/prices', { schema: PRICES }, async () => ({
     prices: [...allPrices(context), ...egressPrices(context)],
   }))
 }

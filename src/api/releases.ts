@@ -1,22 +1,15 @@
-import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { notFound } from '../base/errors.ts'
-import { numericId } from '../base/ids.ts'
-import { getApp, listApps } from '../control/apps.ts'
-import { getOrg, listOrgs } from '../control/orgs.ts'
+import { listApps } from '../control/apps.ts'
 import { createRelease, currentRelease, listReleases, updateRelease } from '../control/releases.ts'
-import type { Org, Release } from '../model/resources.ts'
+import { Release } from '../model/resources.ts'
 import type { ApiContext } from './context.ts'
-import { appPath, parseInput, queryNumber } from './input.ts'
+import { appPath, queryNumber } from './input.ts'
+import { type Api, Time } from './routes.ts'
 
-/** The second REST API of flyctl (flyctl-api 5): orgs, builds and releases. */
+/** Releases (flyctl-api 5). */
 
-const buildBody = z.looseObject({ app_name: z.string().min(1) })
-const finishBody = buildBody.extend({
-  build_id: z.number().int().nullish(),
-  status: z.string().nullish(),
-})
-const releaseBody = z.looseObject({
+const createBody = z.looseObject({
   app_name: z.string().min(1),
   definition: z.record(z.string(), z.unknown()).nullish(),
   image: z.string(),
@@ -24,14 +17,60 @@ const releaseBody = z.looseObject({
   description: z.string().nullish(),
 })
 const statusBody = z.looseObject({ status: z.string() })
-const releasesQuery = z.looseObject({ limit: queryNumber('limit').optional() })
+const listQuery = z.looseObject({ limit: queryNumber('limit').optional() })
 
-export function registerReleases(app: FastifyInstance, context: ApiContext): void {
-  registerOrgs(app, context)
-  registerBuilds(app, context)
-  app.post('/api/v1/releases', async (request) => {
-    const body = parseInput(releaseBody, request.body, 'body')
-    const release = await createRelease(context, request.actor, {
+const ReleaseObject = z
+  .object({
+    id: z.string(),
+    version: z.int(),
+    status: z.string(),
+    stable: z.boolean(),
+    in_progress: z.boolean(),
+    strategy: z.string(),
+    description: z.string(),
+    image_ref: z.string(),
+    user: Release.shape.user,
+    created_at: Time,
+    updated_at: Time,
+  })
+  .meta({ id: 'Release' })
+
+const tag = 'Releases'
+const CREATE = {
+  tag,
+  summary: 'Begins a release',
+  body: createBody,
+  response: { 200: z.object({ release: ReleaseObject }) },
+} as const
+const UPDATE = {
+  tag,
+  summary: 'Says what became of a release',
+  params: z.object({ id: z.string() }),
+  body: statusBody,
+  response: { 200: ReleaseObject },
+} as const
+const ALL_CURRENT = {
+  tag,
+  summary: 'When each app was released last',
+  response: { 200: z.record(z.string(), Time) },
+} as const
+const LIST = {
+  tag,
+  summary: "An app's releases, newest first",
+  params: appPath,
+  querystring: listQuery,
+  response: { 200: z.object({ releases: z.array(ReleaseObject) }) },
+} as const
+const CURRENT = {
+  tag,
+  summary: "An app's newest release; 404 when there is none",
+  params: appPath,
+  response: { 200: ReleaseObject },
+} as const
+
+export function registerReleases(api: Api, context: ApiContext): void {
+  api.post('/api/v1/releases', { schema: CREATE }, async ({ actor, body }) => {
+    const release = await createRelease(context, actor, {
       app: body.app_name,
       image: body.image,
       definition: body.definition ?? null,
@@ -40,76 +79,33 @@ export function registerReleases(app: FastifyInstance, context: ApiContext): voi
     })
     return { release: releaseObject(release) }
   })
-  app.patch('/api/v1/releases/:id', async (request) => {
-    const { id } = parseInput(z.object({ id: z.string() }), request.params, 'path')
-    const { status } = parseInput(statusBody, request.body, 'body')
-    return releaseObject(await updateRelease(context, request.actor, { id, status }))
-  })
-  app.get('/api/v1/releases/all_current', async (request) => {
-    const apps = await listApps(context, request.actor)
+  api.patch('/api/v1/releases/:id', { schema: UPDATE }, async ({ actor, params, body }) =>
+    releaseObject(await updateRelease(context, actor, { id: params.id, status: body.status })),
+  )
+  api.get('/api/v1/releases/all_current', { schema: ALL_CURRENT }, async ({ actor }) => {
+    const apps = await listApps(context, actor)
     const current = await Promise.all(
       apps.map(async ({ name }) => {
-        const release = await currentRelease(context, request.actor, name)
+        const release = await currentRelease(context, actor, name)
         return release ? [[name, release.createdAt] as const] : []
       }),
     )
     return Object.fromEntries(current.flat())
   })
-  app.get('/api/v1/apps/:app/releases', async (request) => {
-    const { app: name } = parseInput(appPath, request.params, 'path')
-    const { limit } = parseInput(releasesQuery, request.query, 'query')
-    const input = { app: name, ...(limit === undefined ? {} : { limit }) }
-    const releases = await listReleases(context, request.actor, input)
+  api.get('/api/v1/apps/:app/releases', { schema: LIST }, async ({ actor, params, query }) => {
+    const { limit } = query
+    const input = { app: params.app, ...(limit === undefined ? {} : { limit }) }
+    const releases = await listReleases(context, actor, input)
     return { releases: releases.map(releaseObject) }
   })
-  app.get('/api/v1/apps/:app/releases/current', async (request) => {
-    const { app: name } = parseInput(appPath, request.params, 'path')
-    const release = await currentRelease(context, request.actor, name)
-    if (!release) throw notFound(`app "${name}" has no release yet; deploy it first`)
+  api.get('/api/v1/apps/:app/releases/current', { schema: CURRENT }, async ({ actor, params }) => {
+    const release = await currentRelease(context, actor, params.app)
+    if (!release) throw notFound(`app "${params.app}" has no release yet; deploy it first`)
     return releaseObject(release)
   })
 }
 
-function registerOrgs(app: FastifyInstance, context: ApiContext): void {
-  app.get('/api/v1/organizations', async (request) => ({
-    organizations: (await listOrgs(context, request.actor)).map(orgObject),
-  }))
-  app.get('/api/v1/organizations/:slug', async (request) => {
-    const { slug } = parseInput(z.object({ slug: z.string() }), request.params, 'path')
-    return { organization: orgObject(await getOrg(context, request.actor, slug)) }
-  })
-}
-
-/** Clients announce their builds; nothing is built here, so nothing is kept. The code must be 200. */
-function registerBuilds(app: FastifyInstance, context: ApiContext): void {
-  app.post('/api/v1/builds', async (request, reply) => {
-    const body = parseInput(buildBody, request.body, 'body')
-    await getApp(context, request.actor, body.app_name)
-    return reply.code(200).send({ id: numericId(), status: 'started', wallclock_time_ms: 0 })
-  })
-  app.post('/api/v1/builds/finish', async (request, reply) => {
-    const body = parseInput(finishBody, request.body, 'body')
-    await getApp(context, request.actor, body.app_name)
-    const status = body.status ?? 'completed'
-    return reply.code(200).send({ id: body.build_id ?? 0, status, wallclock_time_ms: 0 })
-  })
-}
-
-const orgObject = (org: Org) => ({
-  id: org.id,
-  internal_numeric_id: org.numericId,
-  slug: org.slug,
-  raw_slug: org.slug,
-  name: org.name,
-  personal: org.type === 'PERSONAL',
-  paid_plan: false,
-  billable: false,
-  billing_status: 'CURRENT',
-  provisions_beta_extensions: false,
-  remote_builder_image: '',
-})
-
-const releaseObject = (release: Release) => ({
+const releaseObject = (release: Release): z.output<typeof ReleaseObject> => ({
   id: release.id,
   version: release.version,
   status: release.status,

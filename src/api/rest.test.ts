@@ -151,7 +151,59 @@ test('metadata, cordon, signal and suspend', async () => {
   assert.equal((await t.api('POST', `${one}/cordon`)).status, 200)
   assert.equal((await t.api('GET', one)).json.cordoned, true)
   assert.equal((await t.api('POST', `${one}/signal`, { signal: 9 })).status, 200)
-  assert.equal((await t.api('POST', `${one}/suspend`)).status, 501)
+})
+
+test('suspend stops a machine: its memory is not kept', async () => {
+  const { id } = await started()
+  const one = `${MACHINES}/${id}`
+  assert.equal((await t.api('POST', `${one}/suspend`)).status, 200)
+  const wait = await t.api('GET', `${one}/wait?state=suspended&timeout=5`)
+  assert.deepEqual([wait.status, wait.json.state], [200, 'stopped'])
+  assert.equal((await t.api('GET', one)).json.events[0].type, 'suspend')
+  assert.equal((await t.api('POST', `${one}/suspend`)).status, 200)
+  const start = await t.api('POST', `${one}/start`)
+  assert.equal(start.json.previous_state, 'stopped')
+  const made = await launch({ skip_launch: true })
+  const refused = await t.api('POST', `${MACHINES}/${made.id}/suspend`)
+  assert.equal(refused.status, 412)
+  assert.match(refused.json.error, /unable to suspend machine from current state: 'created'/)
+})
+
+test('restart takes its options from the query or, as other clients send them, from the body', async () => {
+  const { id } = await started()
+  const one = `${MACHINES}/${id}`
+  const signal = () => iad1.machines.get(id)?.action?.signal
+  assert.equal((await t.api('POST', `${one}/restart?signal=SIGINT`)).status, 200)
+  await t.api('GET', `${one}/wait?state=settled&timeout=5`)
+  assert.equal(signal(), 'SIGINT')
+  assert.equal((await t.api('POST', `${one}/restart`, { signal: 'SIGUSR1' })).status, 200)
+  await t.api('GET', `${one}/wait?state=settled&timeout=5`)
+  assert.equal(signal(), 'SIGUSR1')
+})
+
+test('of what is not there yet clients find none, and are told when they ask for it', async () => {
+  const app = '/v1/apps/hello'
+  const list = await t.api('GET', `${app}/certificates?limit=50`)
+  assert.deepEqual(list.json, { certificates: [], total_count: 0 })
+  const name = '%2A.example.com'
+  const acme = await t.api('POST', `${app}/certificates/acme`, { hostname: '*.example.com' })
+  assert.deepEqual([acme.status, acme.json.status], [501, 'certificates_unsupported'])
+  for (const [method, path] of [
+    ['GET', ''],
+    ['POST', '/check'],
+    ['DELETE', ''],
+    ['DELETE', '/acme'],
+    ['DELETE', '/custom'],
+  ] as const) {
+    const one = await t.api(method, `${app}/certificates/${name}${path}`)
+    assert.equal(one.status, 404)
+    assert.match(one.json.error, /"\*\.example\.com": app "hello" has none/)
+  }
+  assert.deepEqual((await t.api('GET', `${app}/volumes`)).json, [])
+  const volume = await t.api('POST', `${app}/volumes`, { name: 'data', region: 'iad' })
+  assert.deepEqual([volume.status, volume.json.status], [501, 'volumes_unsupported'])
+  assert.equal((await t.api('GET', `${app}/volumes/vol_1/snapshots`)).status, 404)
+  assert.equal((await t.api('GET', '/v1/apps/none/certificates')).status, 404)
 })
 
 test('regions, placements, prices, metrics', async () => {
@@ -288,10 +340,19 @@ test('logs of all hosts come in order of time, and are followed', async () => {
 
 test('ps asks the host of the machine', async () => {
   const { id } = await started()
-  iad1.onCall = () => [{ pid: 1, command: 'server' }]
-  assert.deepEqual((await t.api('GET', `${MACHINES}/${id}/ps`)).json, [
-    { pid: 1, command: 'server' },
-  ])
+  const row = (pid: number, rss: number) => ({
+    ...{ pid, rss, stime: 0, rtime: 5, cpu: 1, command: `server ${pid}`, directory: '/app' },
+    listen_sockets: [{ proto: 'tcp', address: '0.0.0.0:8080' }],
+  })
+  iad1.onCall = () => [[row(1, 10), row(7, 30), { pid: 'no process' }], row(8, 20)]
+  const ps = async (query = '') =>
+    (await t.api('GET', `${MACHINES}/${id}/ps${query}`)).json.map((one: { pid: number }) => one.pid)
+  assert.deepEqual(await ps(), [1, 7, 8])
+  assert.deepEqual(await ps('?sort_by=rss&order=desc'), [7, 8, 1])
+  assert.deepEqual((await t.api('GET', `${MACHINES}/${id}/ps`)).json[0], row(1, 10))
+  const wrong = await t.api('GET', `${MACHINES}/${id}/ps?sort_by=size`)
+  assert.equal(wrong.status, 400)
+  assert.match(wrong.json.error, /query field sort_by/)
 })
 
 test('deleting an app takes its machines away', async () => {

@@ -3,8 +3,14 @@ import { after, before, describe, test } from 'node:test'
 import { createOrg } from '../control/orgs.ts'
 import { createToken } from '../control/tokens.ts'
 import { keys } from '../model/keys.ts'
-import { buildApi } from './server.ts'
-import { type FakeAgent, pause, type TestProcess, testProcess } from './testing.ts'
+import {
+  type FakeAgent,
+  pause,
+  type Route,
+  routesOf,
+  type TestProcess,
+  testProcess,
+} from './testing.ts'
 
 /** What callers without rights get from each call of the API, by its own list of routes. */
 
@@ -16,7 +22,7 @@ let address: string
 let release: string
 /** A token of an org that owns nothing. */
 let foreign: { authorization: string }
-let routes: { method: string; path: string }[]
+let routes: Route[]
 
 before(async () => {
   t = await testProcess()
@@ -37,25 +43,12 @@ before(async () => {
   const user = { id: 'user-2', email: 'eve@example.com', name: 'Eve' }
   const { token } = await createToken(context, { name: 'eve', user, orgs: ['others'] })
   foreign = { authorization: `Bearer ${token}` }
-  routes = await listRoutes()
+  routes = await routesOf(context)
   assert.ok(routes.length > 50, 'the routes were read')
 })
 after(() => t.close())
 
-/** All of them, read from the router's own drawing of its tree. */
-async function listRoutes() {
-  const api = buildApi(t.control.context)
-  await api.ready()
-  const drawing = api.printRoutes({ commonPrefix: false })
-  await api.close()
-  const above: string[] = []
-  return drawing.split('\n').flatMap((line) => {
-    const [, tree = '', part = '', methods = ''] = /^([^/*]*)(\S+) \((.+)\)$/.exec(line) ?? []
-    if (part === '') return []
-    above.splice(tree.length / 4 - 1, Infinity, part)
-    return methods.split(', ').map((method) => ({ method, path: above.join('') }))
-  })
-}
+const PUBLIC = new Set(['/v1/health', '/openapi.json'])
 
 interface Names {
   readonly app: string
@@ -73,6 +66,7 @@ const filled = (path: string, names: Names) =>
     .replace(':slug', names.org)
     .replace(':name', 'SECRET')
     .replace(':key', 'note')
+    .replace(':hostname', 'www.example.com')
     .replace(':id', path.includes('/releases') ? names.release : names.machine)
 
 /** A body that has what any of the calls wants. */
@@ -84,10 +78,14 @@ const bodyOf = (names: Names) => ({
   status: 'complete',
   signal: 'SIGTERM',
   app_name: names.app,
+  hostname: 'www.example.com',
+  fullchain: 'x',
+  private_key: 'x',
+  url: `http://${names.app}.fairway.test/`,
   image: `registry.fairway.test/${names.app}@sha256:${digest}`,
 })
 
-const call = (route: { method: string; path: string }, names: Names, headers: object) => {
+const call = (route: Route, names: Names, headers: object) => {
   const hasBody = !['GET', 'HEAD', 'DELETE'].includes(route.method)
   const body = route.path.endsWith('/artifacts') ? Buffer.from('x') : bodyOf(names)
   const type = body instanceof Buffer ? { 'content-type': 'application/gzip' } : {}
@@ -104,11 +102,11 @@ const made: Names = {
   org: 'nobodies',
 }
 
-test('every call needs a token, but health', async () => {
+test('every call needs a token, but health and the description of the calls', async () => {
   for (const route of routes) {
     const { status, text } = await call(route, real(), { authorization: '' })
     const shown = `${route.method} ${route.path}: ${status} ${text}`
-    if (route.path === '/v1/health') assert.equal(status, 200)
+    if (PUBLIC.has(route.path)) assert.equal(status, 200)
     else if (route.path === '/graphql') assert.match(text, /"UNAUTHORIZED"/, shown)
     else assert.equal(status, 401, shown)
   }
@@ -117,9 +115,15 @@ test('every call needs a token, but health', async () => {
 test('what is another org’s is answered like what is not there, and stays as it was', async () => {
   const state = async () => {
     const { store } = t.control.context
-    const pages = ['app/', 'machine/', 'secrets/', 'address/', 'release/', 'artifact/'].map(
-      async (prefix) => (await store.range(prefix, {})).kvs,
-    )
+    const pages = [
+      'app/',
+      'machine/',
+      'secrets/',
+      'address/',
+      'release/',
+      'artifact/',
+      'explain/',
+    ].map(async (prefix) => (await store.range(prefix, {})).kvs)
     return JSON.stringify(await Promise.all(pages))
   }
   const before = await state()

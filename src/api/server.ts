@@ -6,23 +6,30 @@ import Fastify, {
 } from 'fastify'
 import { FairwayError, messageOf } from '../base/errors.ts'
 import { ulid } from '../base/ids.ts'
+import { VERSION } from '../base/version.ts'
 import type { Actor } from '../control/context.ts'
 import { authenticate } from '../control/tokens.ts'
 import { StoreLimitError } from '../store/store.ts'
 import { registerApps } from './apps.ts'
 import { registerArtifacts } from './artifacts.ts'
+import { registerCertificates } from './certificates.ts'
 import type { ApiContext } from './context.ts'
 import { registerEgress } from './egress.ts'
 import { registerEgressCalls } from './egress-calls.ts'
 import { registerExec } from './exec.ts'
+import { registerExplain } from './explain.ts'
 import { registerGraphql } from './graphql/graphql.ts'
 import { registerIpAssignments } from './ip-assignments.ts'
 import { registerLogs } from './logs.ts'
 import { registerMachines } from './machines.ts'
+import { registerOpenApi } from './openapi/openapi.ts'
+import { registerOrganizations } from './organizations.ts'
 import { registerOutbound } from './outbound.ts'
 import { registerPlatform } from './platform.ts'
 import { registerReleases } from './releases.ts'
+import { type Api, OK, Ok, TextPage, withZod } from './routes.ts'
 import { registerSecrets } from './secrets.ts'
+import { registerVolumes } from './volumes.ts'
 
 /** The API that people and clients speak: Machines REST, its companion under /api/v1, and ours. */
 
@@ -41,6 +48,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Answers without a token. */
     public?: boolean
+    /** Looks at the token itself, to refuse in its own way. */
+    ownAuthentication?: boolean
   }
 }
 
@@ -60,7 +69,8 @@ export function buildApi(context: ApiContext): FastifyInstance {
   app.addHook('onRequest', async (request, reply) => {
     request.startedMs = performance.now()
     void reply.header('fly-request-id', request.id)
-    if (request.routeOptions.config.public) return
+    const { config } = request.routeOptions
+    if (config.public || config.ownAuthentication) return
     request.actor = await authenticate(context, request.headers.authorization)
   })
   app.addHook('onResponse', async (request, reply) => {
@@ -73,13 +83,22 @@ export function buildApi(context: ApiContext): FastifyInstance {
     const what = `${request.method} ${request.url.split('?')[0]}`
     return reply.code(404).send({ error: `no such call: ${what}`, status: 'not_found' })
   })
-  registerRoutes(app, context)
+  const api = withZod(app)
+  registerOpenApi(api, VERSION)
+  registerRoutes(api, context)
   return app
 }
 
-function registerRoutes(app: FastifyInstance, context: ApiContext): void {
-  app.get('/v1/health', { config: { public: true } }, async () => ({ ok: true }))
-  app.get('/metrics', async (_request, reply) => {
+const HEALTH = { tag: 'Platform', summary: 'Whether it serves', response: { 200: Ok } } as const
+const METRICS = {
+  tag: 'Platform',
+  summary: "What it counts, in Prometheus' text",
+  response: { 200: TextPage },
+} as const
+
+function registerRoutes(app: Api, context: ApiContext): void {
+  app.get('/v1/health', { config: { public: true }, schema: HEALTH }, async () => OK)
+  app.get('/metrics', { schema: METRICS }, async (_request, reply) => {
     void reply.type(context.metrics.registry.contentType)
     return context.metrics.registry.metrics()
   })
@@ -89,10 +108,14 @@ function registerRoutes(app: FastifyInstance, context: ApiContext): void {
   registerIpAssignments(app, context)
   registerEgress(app, context)
   registerEgressCalls(app, context)
+  registerExplain(app, context)
   registerOutbound(app, context)
   registerPlatform(app, context)
   registerSecrets(app, context)
   registerReleases(app, context)
+  registerOrganizations(app, context)
+  registerCertificates(app, context)
+  registerVolumes(app, context)
   registerArtifacts(app, context)
   registerLogs(app, context)
   registerGraphql(app, context)

@@ -10,7 +10,10 @@ import { type Credentials, issueHostCertificate } from '../control/ca.ts'
 import { parseControlConfig } from '../control/config.ts'
 import type { Machine } from '../model/resources.ts'
 import type { AgentCall, FeedLine, HostReport, MachineReport } from '../model/wire.ts'
+import type { ApiContext } from './context.ts'
 import { type ControlProcess, startControl } from './control-process.ts'
+import { AnswerChecks } from './openapi/testing.ts'
+import { buildApi } from './server.ts'
 
 /** A whole control process on loopback, and agents that behave, for tests. */
 
@@ -31,6 +34,7 @@ export interface Answer {
 export interface TestProcess {
   readonly control: ControlProcess
   readonly stateDir: string
+  /** Fails when the answer is not as the OpenAPI document has it. */
   api(method: string, path: string, body?: unknown, headers?: object): Promise<Answer>
   /** The same process again, as after a crash: only what is on disk is left. */
   restart(): Promise<void>
@@ -73,6 +77,7 @@ export async function testProcess(): Promise<TestProcess> {
   let control = await startControl(configOf(stateDir), log)
   const agents: FakeAgent[] = []
   const token = readFileSync(join(stateDir, 'token'), 'utf8').trim()
+  const checks = new AnswerChecks(await documentOf(control.apiPort))
   const call = async (method: string, path: string, body: unknown, headers: object = {}) => {
     const raw = body instanceof Uint8Array
     const response = await fetch(`http://127.0.0.1:${control.apiPort}${path}`, {
@@ -86,6 +91,8 @@ export async function testProcess(): Promise<TestProcess> {
       ...(body === undefined ? {} : { body: raw ? body : JSON.stringify(body) }),
     })
     const text = await response.text()
+    const contentType = response.headers.get('content-type') ?? undefined
+    checks.check({ method, path, status: response.status, contentType, text })
     return { status: response.status, headers: response.headers, text, json: parse(text) }
   }
   return {
@@ -120,6 +127,30 @@ export async function testProcess(): Promise<TestProcess> {
       rmSync(stateDir, { recursive: true })
     },
   }
+}
+
+const documentOf = async (apiPort: number): Promise<object> =>
+  (await (await fetch(`http://127.0.0.1:${apiPort}/openapi.json`)).json()) as object
+
+export interface Route {
+  readonly method: string
+  /** As fastify has it: `/v1/apps/:app`. */
+  readonly path: string
+}
+
+/** All routes of the API, read from the router's own drawing of its tree. */
+export async function routesOf(context: ApiContext): Promise<Route[]> {
+  const api = buildApi(context)
+  await api.ready()
+  const drawing = api.printRoutes({ commonPrefix: false })
+  await api.close()
+  const above: string[] = []
+  return drawing.split('\n').flatMap((line) => {
+    const [, tree = '', part = '', methods = ''] = /^([^/*]*)(\S+) \((.+)\)$/.exec(line) ?? []
+    if (part === '') return []
+    above.splice(tree.length / 4 - 1, Infinity, part)
+    return methods.split(', ').map((method) => ({ method, path: above.join('') }))
+  })
 }
 
 /** What a fake agent says that its key in the mesh is. */

@@ -76,6 +76,7 @@ export const METADATA = {
   group: 'fly_process_group',
   releaseId: 'fly_release_id',
   releaseVersion: 'fly_release_version',
+  canary: 'fly_canary',
 } as const
 
 /** The process group, for machines that a deploy made; undefined for those of `machine run`. */
@@ -83,3 +84,7 @@ export function groupOf(machine: ApiMachine): string | undefined {
   const metadata = machine.config.metadata ?? {}
   return metadata[METADATA.platform] === 'v2' ? (metadata[METADATA.group] ?? 'app') : undefined
 }
+
+/** A canary, or what is left of one when the deploy that made it was killed. */
+export const isCanary = ({ config }: ApiMachine): boolean =>
+  METADATA.canary in (config.metadata ?? {})

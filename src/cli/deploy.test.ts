@@ -344,10 +344,9 @@ test('--detach and --strategy immediate do not wait; other strategies are named 
     assert.equal(code, 0)
     assert.ok(!api.log.some((line) => line.endsWith('/wait')))
   }
-  const canary = await deploy(HELLO, { args: ['--strategy', 'canary'] })
-  assert.match(
-    canary.stderr,
-    /"canary" is not there yet. Use --strategy rolling, immediate, bluegreen/,
-  )
+  const other = await deploy(HELLO, { args: ['--strategy', 'yolo'] })
+  assert.match(other.stderr, /"yolo" is not there. Use --strategy rolling, canary, bluegreen, imm/)
+  const canary = await deploy(HELLO, { args: ['--strategy', 'canary', '--detach'] })
+  assert.match(canary.stderr, /A canary deploy has to wait for the new machines/)
   assert.equal((await deploy(HELLO, { args: ['--ha=false', '--json'] })).code, 0)
 })

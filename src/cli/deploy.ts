@@ -1,4 +1,5 @@
 import { FairwayError } from '../base/errors.ts'
+import { VERSION } from '../base/version.ts'
 import { durationMs } from '../model/duration.ts'
 import { withProcfile } from '../model/fly-toml/command.ts'
 import { ipPlan } from '../model/fly-toml/ip-plan.ts'
@@ -7,9 +8,7 @@ import { problemText } from '../model/fly-toml/problem.ts'
 import { releaseMachineConfig } from '../model/fly-toml/release-machine.ts'
 import type { AppConfig } from '../model/fly-toml/schema.ts'
 import { unsupported, validate } from '../model/fly-toml/validate.ts'
-import type { MachineConfig } from '../model/machine-config.ts'
 import type { ApiApp, ApiIpAssignment, ApiMachine, ApiRegion } from './api-types.ts'
-import { groupOf } from './api-types.ts'
 import { invalidConfig, type LoadedConfig, procfileOf } from './app-config.ts'
 import { createApp } from './commands/apps.ts'
 import { printEgressAdvice } from './egress-advice.ts'
@@ -17,14 +16,15 @@ import { isNotFound, usage } from './errors.ts'
 import { resolveImage } from './folder.ts'
 import { confirmPurchase } from './ips.ts'
 import { listenAdvice } from './listen-advice.ts'
+import { preparedChecks } from './machine-checks.ts'
 import { deployedMachines } from './machines.ts'
 import { orgOf } from './orgs.ts'
+import { minimumWarnings, planSteps } from './plan-steps.ts'
 import { runReleaseCommand } from './release-command.ts'
 import { beginRelease } from './releases.ts'
 import { concluding, rollout } from './rollout.ts'
 import type { Session } from './session.ts'
-import type { RolloutOptions, Step } from './steps.ts'
-import { VERSION } from './version.ts'
+import { type RolloutOptions, STRATEGIES, type Step } from './steps.ts'
 
 export interface DeployOptions {
   readonly ha: boolean
@@ -71,6 +71,7 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
   const image = await resolveImage(session, options.image ?? loaded.folder)
   const machines = await deployedMachines(session)
   const only = onlyMachines(session, options, strategy, machines)
+  const checks = await preparedChecks(session, loaded.folder, config, options.detach)
   const isFirst = app.status === 'pending' && machines.length === 0
   const addresses = isFirst ? await missingAddresses(session, config, options) : []
   const region = await regionFor(session, options.region ?? config.primary_region)
@@ -83,9 +84,14 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
     if (job)
       await runReleaseCommand(session, job, { region, timeoutMs: releaseMs(options, config) })
     await allocate(session, app, addresses)
-    const all = planSteps(toMachineConfigs(config, input), machines, region, options.ha)
+    const configs = toMachineConfigs(config, input)
+    const all = planSteps(configs, machines, region, options.ha)
     const steps = only === undefined ? all : all.filter((step) => isOf(step, only))
-    await rollout(session, release, steps, rolloutOptions(options, config, strategy))
+    for (const line of minimumWarnings(configs, steps)) session.note(line)
+    await rollout(session, release, steps, {
+      ...rolloutOptions(options, config, strategy),
+      machineChecks: (machine) => checks(machine, input),
+    })
   })
   await finish(session, { image, release, detached: options.detach })
 }
@@ -132,19 +138,17 @@ const releaseMs = (options: DeployOptions, { deploy }: AppConfig): number | null
     ? durationMs(deploy?.release_command_timeout, RELEASE_TIMEOUT_MS)
     : options.releaseTimeoutMs
 
-const STRATEGIES = ['rolling', 'immediate', 'bluegreen'] as const
-
 function strategyOf(options: DeployOptions, config: AppConfig): RolloutOptions['strategy'] {
   const name = options.strategy ?? config.deploy?.strategy
   const strategy = STRATEGIES.find((known) => known === (name?.toLowerCase() ?? 'rolling'))
   if (!strategy) {
     throw new FairwayError(
       'unsupported_strategy',
-      `Deploy strategy "${name}" is not there yet. Use --strategy ${STRATEGIES.join(', ')}.`,
+      `Deploy strategy "${name}" is not there. Use --strategy ${STRATEGIES.join(', ')}.`,
     )
   }
-  if (strategy === 'bluegreen' && options.detach) {
-    throw usage('A bluegreen deploy has to wait for the new machines. Leave --detach out.')
+  if ((strategy === 'bluegreen' || strategy === 'canary') && options.detach) {
+    throw usage(`A ${strategy} deploy has to wait for the new machines. Leave --detach out.`)
   }
   return strategy
 }
@@ -226,28 +230,6 @@ async function regionFor(session: Session, wanted: string | undefined): Promise<
   const region = Nearest || Regions[0]?.code
   if (region) return region
   throw usage('There are no regions. Give --region, or add hosts first.')
-}
-
-/**
- * Every machine of a group that fly.toml has is updated; a group without machines gets one (two with
- * --ha when it has services); machines of groups that are gone are destroyed last.
- */
-export function planSteps(
-  configs: Readonly<Record<string, MachineConfig>>,
-  machines: readonly ApiMachine[],
-  region: string,
-  ha: boolean,
-): Step[] {
-  const changes = Object.entries(configs).flatMap(([group, config]): Step[] => {
-    const mine = machines.filter((machine) => groupOf(machine) === group)
-    if (mine.length > 0) {
-      return mine.map((machine) => ({ kind: 'update', machine, config }))
-    }
-    const count = ha && config.services?.length ? 2 : 1
-    return Array.from({ length: count }, () => ({ kind: 'create', group, region, config }))
-  })
-  const gone = machines.filter((machine) => !(groupOf(machine)! in configs))
-  return [...changes, ...gone.map((machine): Step => ({ kind: 'destroy', machine }))]
 }
 
 const APP_COMPACT = `query($appName: String!) { appcompact: app(name: $appName) { id name hostname } }`

@@ -1,5 +1,6 @@
 import { messageOf } from '../base/errors.ts'
 import { RELEASE_GROUP } from '../model/fly-toml/release-machine.ts'
+import { TEST_GROUP } from '../model/fly-toml/test-machine.ts'
 import type { MachineConfig } from '../model/machine-config.ts'
 import type { ExitEvent, MachineState } from '../model/resources.ts'
 import { type ApiMachine, groupOf } from './api-types.ts'
@@ -26,11 +27,16 @@ interface Tidying {
 export const listMachines = (session: Session, options: Tidying = {}): Promise<ApiMachine[]> =>
   session.client.request<ApiMachine[]>('GET', session.appPath('machines'), options)
 
+/** Groups of machines that a deploy makes for itself. */
+const JOB_GROUPS: ReadonlySet<string> = new Set([RELEASE_GROUP, TEST_GROUP])
+
 /** Machines of the app's process groups that are not on their way out. */
 export async function deployedMachines(session: Session): Promise<ApiMachine[]> {
   const machines = await listMachines(session)
-  const isOfGroup = (group: string | undefined) => group !== undefined && group !== RELEASE_GROUP
-  return machines.filter((m) => isOfGroup(groupOf(m)) && !GONE.has(m.state))
+  return machines.filter((machine) => {
+    const group = groupOf(machine)
+    return group !== undefined && !JOB_GROUPS.has(group) && !GONE.has(machine.state)
+  })
 }
 
 export const machinePath = (session: Session, id: string, ...rest: readonly string[]): string =>

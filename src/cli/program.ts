@@ -1,7 +1,9 @@
 import { Command, CommanderError } from 'commander'
 import { FairwayError, messageOf } from '../base/errors.ts'
+import { VERSION } from '../base/version.ts'
 import { registerApps } from './commands/apps.ts'
 import { registerAuth, registerVersion } from './commands/auth.ts'
+import { registerCompletion } from './commands/completion.ts'
 import { registerConfig } from './commands/config.ts'
 import { registerDeploy } from './commands/deploy.ts'
 import { registerEgress } from './commands/egress.ts'
@@ -12,6 +14,7 @@ import { registerOrgs } from './commands/orgs.ts'
 import { registerOutbound } from './commands/outbound.ts'
 import { registerRegions } from './commands/regions.ts'
 import { registerReleases } from './commands/releases.ts'
+import { registerRoute } from './commands/route.ts'
 import { registerScale } from './commands/scale.ts'
 import { registerSecrets } from './commands/secrets.ts'
 import { registerStatus } from './commands/status.ts'
@@ -20,7 +23,6 @@ import { registerWorldCommands } from './commands/world.ts'
 import { ApiError, CommandEnd, cancelled, EXIT, exitCodeOf } from './errors.ts'
 import type { Io } from './io.ts'
 import { withGlobals, withGlobalsBelow } from './options.ts'
-import { VERSION } from './version.ts'
 
 const REGISTER = [
   registerDeploy,
@@ -30,6 +32,7 @@ const REGISTER = [
   registerEgress,
   registerOutbound,
   registerLogs,
+  registerRoute,
   registerMachine,
   registerScale,
   registerSecrets,
@@ -53,6 +56,7 @@ export function buildProgram(io: Io): Command {
   // These talk to no API and have flags of their own.
   registerWorldCommands(program)
   registerTunnel(program, io)
+  registerCompletion(program, io)
   configure(program, io)
   return program
 }

@@ -1,8 +1,10 @@
 import { messageOf } from '../base/errors.ts'
 import { durationMs } from '../model/duration.ts'
-import type { ApiMachine } from './api-types.ts'
+import { type ApiMachine, type ApiRelease, METADATA } from './api-types.ts'
 import { isNotFound } from './errors.ts'
-import { machinePath } from './machines.ts'
+import { describe } from './healthy.ts'
+import { listMachines, machinePath } from './machines.ts'
+import { inParallel } from './parallel.ts'
 import type { Session } from './session.ts'
 
 const POLL_MS = 250
@@ -10,6 +12,9 @@ const POLL_MS = 250
 const STOP_MS = 5_000
 const DOWN = new Set(['stopped', 'created', 'failed', 'suspended'])
 const GOING = new Set(['destroying', 'destroyed'])
+/** Time for what a machine is still answering, and for every edge to hear that nothing new goes to it. */
+const DRAIN_MS = 2_000
+type Headers = Readonly<Record<string, string>>
 
 /**
  * Stops a machine, lets it end in its own time, and destroys it; also when the person has
@@ -18,7 +23,7 @@ const GOING = new Set(['destroying', 'destroyed'])
 export async function retire(
   session: Session,
   id: string,
-  headers: Readonly<Record<string, string>> = {},
+  headers: Headers = {},
 ): Promise<boolean> {
   const path = machinePath(session, id)
   const options = { headers, cleanUp: true }
@@ -47,4 +52,58 @@ async function down(session: Session, id: string): Promise<void> {
     if (DOWN.has(state) || GOING.has(state)) return
     await clock.sleep(POLL_MS)
   }
+}
+
+/**
+ * Takes machines out of the rotation, lets them finish what they have, and destroys them; also when
+ * the person has interrupted. What goes wrong is said and passed over.
+ */
+export async function retireAll(
+  session: Session,
+  machines: readonly ApiMachine[],
+  leases: ReadonlyMap<string, Headers> = new Map(),
+): Promise<void> {
+  if (machines.length === 0) return
+  const headersOf = (id: string) => leases.get(id) ?? {}
+  await inParallel(machines, (machine) => cordon(session, machine, headersOf(machine.id)))
+  await session.io.clock.sleep(DRAIN_MS)
+  await inParallel(machines, async (machine) => {
+    if (await retire(session, machine.id, headersOf(machine.id)))
+      session.note(`Destroyed ${describe(machine)}`)
+  })
+}
+
+/**
+ * Destroys what a release made beside the machines of `before`. The machines themselves say so: the
+ * answer to a creation may have been lost on the way.
+ */
+export async function dropNew(
+  session: Session,
+  release: ApiRelease,
+  before: ReadonlySet<string>,
+): Promise<void> {
+  try {
+    const now = await listMachines(session, { cleanUp: true })
+    const mine = now.filter(
+      ({ id, config, state }) =>
+        !before.has(id) &&
+        !GOING.has(state) &&
+        config.metadata?.[METADATA.releaseId] === release.id,
+    )
+    if (mine.length === 0) return
+    const kept = before.size > 0 ? '; the old ones serve on' : ''
+    session.note(`Destroying the new machines (${mine.length})${kept}`)
+    // Some may be in the rotation already.
+    await inParallel(mine, (machine) => cordon(session, machine, {}))
+    await inParallel(mine, async ({ id }) => void (await retire(session, id)))
+  } catch (error) {
+    session.note(`Warning: new machines may still be there: ${messageOf(error)}`)
+  }
+}
+
+async function cordon(session: Session, machine: ApiMachine, headers: Headers): Promise<void> {
+  const path = machinePath(session, machine.id, 'cordon')
+  await session.client.post(path, undefined, { headers, cleanUp: true }).catch((error) => {
+    session.note(`Warning: ${describe(machine)} may still be sent requests: ${messageOf(error)}`)
+  })
 }

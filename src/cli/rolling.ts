@@ -1,6 +1,7 @@
 import { messageOf } from '../base/errors.ts'
 import { type ApiMachine, type ApiRelease, groupOf, METADATA } from './api-types.ts'
 import { becomesHealthy, describe } from './healthy.ts'
+import { proves } from './machine-checks.ts'
 import { createMachine, listMachines, underLease, updateMachine } from './machines.ts'
 import { inParallel } from './parallel.ts'
 import { retire } from './retire.ts'
@@ -9,14 +10,14 @@ import {
   type CreateStep,
   type DestroyStep,
   MAX_UNAVAILABLE,
+  RESTING,
   type RolloutOptions,
+  rests,
   type Step,
   type UpdateStep,
 } from './steps.ts'
 
 /** Deploys that change machines where they are: rolling and immediate. */
-
-const AT_REST = new Set(['stopped', 'suspended', 'created'])
 
 /**
  * Changes machines group by group, at most `maxUnavailable` of a group at a time, each healthy before
@@ -46,7 +47,7 @@ export async function rolling(
   await inParallel(gone, (step) => destroy(session, step))
 }
 
-const waits = ({ strategy, detach }: RolloutOptions): boolean => strategy === 'rolling' && !detach
+const waits = ({ strategy, detach }: RolloutOptions): boolean => strategy !== 'immediate' && !detach
 
 type Change = CreateStep | UpdateStep
 
@@ -76,30 +77,27 @@ async function change(session: Session, step: Change, options: RolloutOptions): 
     ...(options.minSecretsVersion && { minSecretsVersion: options.minSecretsVersion }),
   })
   session.note(`Created machine ${machine.id} of group ${step.group} in ${machine.region}`)
-  if (waits(options)) await becomesHealthy(session, machine, options)
+  if (waits(options)) await proves(session, machine, options)
 }
 
-async function update(
-  session: Session,
-  { machine, config }: UpdateStep,
-  options: RolloutOptions,
-): Promise<void> {
-  const rests = AT_REST.has(machine.state)
+async function update(session: Session, step: UpdateStep, options: RolloutOptions): Promise<void> {
+  const { machine, config } = step
+  const isAtRest = rests(step)
   await underLease(session, machine.id, async (headers) => {
     const launch = {
       config,
-      skipLaunch: rests,
+      skipLaunch: isAtRest,
       ...(options.minSecretsVersion && { minSecretsVersion: options.minSecretsVersion }),
     }
     const updated = await updateMachine(session, machine.id, launch, headers)
     const where = `machine ${machine.id} (${machine.region})`
-    session.note(rests ? `Updated ${where}; it stays ${machine.state}` : `Updated ${where}`)
-    if (!waits(options) || rests) return
+    session.note(isAtRest ? `Updated ${where}; it stays ${machine.state}` : `Updated ${where}`)
+    if (!waits(options) || isAtRest) return
     if (machine.host_status !== undefined && machine.host_status !== 'ok') {
       session.note(`Warning: the host of ${where} does not report; it updates when it is back.`)
       return
     }
-    await becomesHealthy(session, updated, options)
+    await proves(session, updated, options)
   })
 }
 
@@ -143,7 +141,7 @@ async function putBack(
 
 async function restore(session: Session, before: ApiMachine, options: RolloutOptions) {
   const cleanUp = true
-  const launch = { config: before.config, skipLaunch: AT_REST.has(before.state) }
+  const launch = { config: before.config, skipLaunch: RESTING.has(before.state) }
   try {
     const restored = await underLease(
       session,

@@ -1,6 +1,7 @@
 import type { MachineConfig } from '../model/machine-config.ts'
 import { type ApiRelease, METADATA } from './api-types.ts'
 import { bluegreen } from './bluegreen.ts'
+import { canary } from './canary.ts'
 import { cancelled } from './errors.ts'
 import { setReleaseStatus } from './releases.ts'
 import { rolling } from './rolling.ts'
@@ -32,6 +33,7 @@ export async function rollout(
   options: RolloutOptions,
 ): Promise<void> {
   if (options.strategy === 'bluegreen') await bluegreen(session, release, steps, options)
+  else if (options.strategy === 'canary') await canary(session, release, steps, options)
   else await rolling(session, release, steps, options)
 }
 

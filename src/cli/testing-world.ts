@@ -142,10 +142,12 @@ function machineRoutes(api: FakeApi, state: FakeState): void {
     return one(id)
   }
   const missing = () => new Reply(404, { error: 'machine not found' })
+  let next = state.machines.length
   api.on(`GET ${base}`, () => state.machines)
   api.on(`POST ${base}`, ({ body }) => {
     const { config, region = 'iad', skip_launch: skip } = body as Launch
-    const made = fakeMachine(`n${state.machines.length + 1}`, {
+    next += 1
+    const made = fakeMachine(`n${next}`, {
       config,
       region,
       state: skip ? 'created' : 'started',

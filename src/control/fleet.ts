@@ -83,10 +83,14 @@ export class Fleet implements FollowSink {
 
   /**
    * A slot on the live host of `region` with the fewest machines of `app`, then the fewest machines,
-   * ties at random, so that the machines of an app spread over a region's hosts.
+   * ties at random, so that the machines of an app spread over a region's hosts. With `on`, a slot on
+   * that host and no other.
    */
-  claim(region: string, app: string): SlotClaim {
-    const candidates = this.#candidates(region).map((host) => {
+  claim(region: string, app: string, on?: string): SlotClaim {
+    const live = this.#candidates(region)
+    const hosts = on === undefined ? live : live.filter((host) => host.id === on)
+    if (hosts.length === 0) throw noRoomOn(on!, 'does not report; try again when it is back')
+    const candidates = hosts.map((host) => {
       const slots = this.#slotsOf(host.id)
       return { host, slots, mine: slots.countOf(app), all: slots.size, tie: this.#random() }
     })
@@ -96,6 +100,8 @@ export class Fleet implements FollowSink {
       if (slot === undefined) continue
       return { host, slot, settle: (outcome) => slots.settle(slot, app, outcome) }
     }
+    if (on !== undefined)
+      throw noRoomOn(on, `already has ${SLOTS_PER_HOST} machines; destroy some there`)
     throw noCapacity(`region: every host of "${region}" already has ${SLOTS_PER_HOST} machines`, [
       ...this.liveRegions().filter((code) => code !== region),
     ])
@@ -230,6 +236,12 @@ const noCapacity = (why: string, others: readonly string[]): FairwayError =>
     `could not reserve resource for machine: ${why}; regions with a live host: ${
       others.join(', ') || 'none, start a host first'
     }`,
+  )
+
+const noRoomOn = (host: string, why: string): FairwayError =>
+  new FairwayError(
+    'insufficient_capacity',
+    `could not reserve resource for machine: host ${host}, where it has to be, ${why}`,
   )
 
 function slotApp(value: string): string {

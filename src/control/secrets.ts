@@ -45,13 +45,21 @@ export async function listSecrets(
 export async function setSecrets(
   control: Control,
   actor: Actor,
-  input: { readonly app: string; readonly values: Readonly<Record<string, string | null>> },
+  input: {
+    readonly app: string
+    readonly values: Readonly<Record<string, string | null>>
+    /** Unsets what is not among the values. */
+    readonly replaceAll?: boolean
+  },
 ): Promise<{ secrets: SecretInfo[]; version: number }> {
   for (const [name, value] of Object.entries(input.values)) checkSecret(name, value)
   const { result } = await transact(control, async (read) => {
     await appWithin(read, actor, input.app)
     const current = await read.get<AppSecrets>(keys.secrets(input.app))
-    const values = changedValues(control, current?.values ?? {}, input.values)
+    const before = current?.values ?? {}
+    const others = input.replaceAll ? Object.keys(before).map((name) => [name, null]) : []
+    const changes = { ...Object.fromEntries(others), ...input.values }
+    const values = changedValues(control, before, changes)
     if (values === undefined) return { ops: [], result: current }
     const next: AppSecrets = { version: (current?.version ?? 0) + 1, values }
     checkTotal(next)

@@ -32,6 +32,8 @@ export interface EgressWatchDeps {
   readonly onLine: (line: LogLine) => void
   /** Times that the rules of egress were changed since the start. */
   readonly reconciles: () => number
+  /** Metrics of the host's machines beside those of egress, in the text format of Prometheus. */
+  readonly instances: () => Promise<string>
 }
 
 /** What a host sees of its machines' egress: ports in use, metrics, flow logs, checks. Changes nothing. */
@@ -112,10 +114,11 @@ export class EgressWatch {
 
   async #metrics(): Promise<string> {
     await this.#sampler.refreshCounters()
-    return renderEgressMetrics({
+    const egress = renderEgressMetrics({
       ...this.#sampler.snapshot(),
       reconciles: this.#deps.reconciles(),
       flowLinesOmitted: this.#flows.omitted,
     })
+    return egress + (await this.#deps.instances())
   }
 }

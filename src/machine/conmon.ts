@@ -225,11 +225,20 @@ async function list(c: Conmon, run: Run): Promise<ReadonlyMap<string, Sandbox>> 
     const exit = await readExit(c, id)
     const runs = status === 'running' || status === 'paused' || status === 'created'
     if (runs && !exit && alive) c.supervised.add(id)
-    const state =
-      !runs || exit ? 'stopped' : !alive ? 'lost' : status === 'created' ? status : 'running'
+    const waits = status === 'created' && (await isWaiting(pid))
+    const state = !runs || exit ? 'stopped' : !alive ? 'lost' : waits ? 'created' : 'running'
     found.set(id, { state, pid: runs ? pid : 0, exit })
   }
   return found
+}
+
+/**
+ * Whether a sandbox's first process is still the runtime's own, which waits for `start`. An agent that
+ * died between the two steps of `start` leaves a sandbox that runs and counts as created.
+ */
+async function isWaiting(pid: number): Promise<boolean> {
+  const argv = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+  return argv.split('\0')[1] === 'init' && /(^|\/)runc/.test(argv)
 }
 
 /** Whether the pid in the supervisor's file is still that supervisor, and not a stranger. */

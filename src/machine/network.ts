@@ -40,6 +40,8 @@ export interface AttachedMachine {
   readonly networkId: number
   /** Its static source; null is default egress. */
   readonly egress: MachineEgress | null
+  /** 6PN address of the machine on this host that it may open connections to; null: none. */
+  readonly testTarget: string | null
   /** `vm<slot>`: unique on the host, at most 7 characters, so that it can stand in a device name. */
   readonly hostSlotName: string
 }

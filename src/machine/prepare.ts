@@ -84,9 +84,10 @@ async function specify(
 }
 
 /** What the network has to know of a machine. */
-export const attachedMachine = ({ id, v4, v6, networkId, egress }: Machine): AttachedMachine => ({
-  ...{ id, v4, v6, networkId, egress },
-  hostSlotName: slotName(v4),
+export const attachedMachine = (machine: Machine): AttachedMachine => ({
+  ...{ id: machine.id, v4: machine.v4, v6: machine.v6, networkId: machine.networkId },
+  ...{ egress: machine.egress, testTarget: machine.testTarget },
+  hostSlotName: slotName(machine.v4),
 })
 
 /** The stamp of the bundle on disk, if it was made from what this machine is now. */

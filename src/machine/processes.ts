@@ -4,8 +4,9 @@ import { readdir, readFile, readlink } from 'node:fs/promises'
 export interface ProcessInfo {
   readonly pid: number
   readonly stat: string
-  /** Seconds of processor time and since its start. */
+  /** Seconds of processor time, those of it in the kernel, and seconds since its start. */
   readonly cpu: number
+  readonly stime: number
   readonly rtime: number
   /** Bytes. */
   readonly rss: number
@@ -53,6 +54,7 @@ async function readProcess(outerPid: string, uptimeS: number): Promise<ProcessIn
     pid: Number(innerPid ?? outerPid),
     stat: fields[0] ?? '',
     cpu: Math.round((field(14) + field(15)) / TICKS_PER_SECOND),
+    stime: Math.round(field(15) / TICKS_PER_SECOND),
     rtime: Math.max(0, Math.round(uptimeS - field(22) / TICKS_PER_SECOND)),
     rss: field(24) * PAGE_BYTES,
     vsz: field(23),

@@ -167,6 +167,7 @@ export function fakeMachine(change: Partial<Machine> = {}, config: object = {}):
     config: MachineConfig.parse({ image: 'web:1', init: { cmd: ['serve'] }, ...config }),
     ...{ desired: 'started', generation: 1, action: null, cordoned: false, secretsVersion: 1 },
     egress: null,
+    testTarget: null,
     ...{ createdAt: '', updatedAt: '' },
     ...change,
   }

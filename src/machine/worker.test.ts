@@ -281,6 +281,26 @@ test('exits while no agent was there, and machines lost with their host', async 
   await w.close()
 })
 
+test('an agent that dies in the middle of a start costs a one-off nothing', async () => {
+  for (const standbys of [0, 1])
+    for (let fuse = 0; fuse < 8; fuse++) {
+      const w = await world(standbys)
+      const m = fakeMachine({}, { restart: { policy: 'no' } })
+      if (standbys > 0) {
+        await w.want(m)
+        await w.want({ ...m, generation: 2, desired: 'stopped' })
+      }
+      w.fuse = fuse
+      await w.want({ ...m, generation: 3 })
+      await w.advance(60_000)
+      const at = `${standbys} standby, fuse ${fuse}`
+      assert.deepEqual([w.last.state, w.last.generation], ['started', 3], at)
+      const exits = w.events.filter(({ type }) => type === 'exit')
+      assert.equal(exits.length, standbys, `${at}: nothing ran that could have ended`)
+      await w.close()
+    }
+})
+
 test('launch is tried until the control plane answers; a refusal is final', async () => {
   const w = await world()
   const m = fakeMachine()

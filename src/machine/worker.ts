@@ -127,9 +127,17 @@ export class MachineWorker {
       this.#exit = sandbox.exit
     } else {
       if (sandbox) await this.#host.runtime.delete(this.id)
-      await this.#adoptLost(sandbox?.state === 'lost')
+      const hasRun = run.startedAtMs !== null || sandbox?.state === 'lost'
+      if (!hasRun && !run.stopRequested) await this.#startAgain()
+      else await this.#adoptLost(sandbox?.state === 'lost')
     }
     this.report()
+  }
+
+  /** Its agent ended in the middle of a start: nothing of it has run, so nothing has ended either. */
+  async #startAgain(): Promise<void> {
+    const { generation } = this.#record
+    await this.#save({ run: null, retry: { atMs: this.#host.clock.now(), generation } })
   }
 
   async #adoptRunning(): Promise<void> {

@@ -100,6 +100,7 @@ function sets(f: Firewall): string {
     set('hosts6', 'ipv6_addr', addresses(f.hostAddresses, 6)),
     set('src4', 'ifname . ipv4_addr', of('src4')),
     set('src6', 'ifname . ipv6_addr', of('src6')),
+    set('tests6', 'ifname . ipv6_addr', of('tests6')),
   ].join('\n')
 }
 
@@ -245,6 +246,8 @@ const forward = (f: Firewall): string => `
     ct state invalid drop
     ct state established,related accept
     iifname "${f.wanDevice}" oifgroup ${OVERLAY_GROUP} meta mark & ${STEER_MASK} == ${STEER_MARK} accept
+    # A machine check (S38) may open connections to the machine that it tests, on this host.
+    iifgroup ${MACHINE_GROUP} oifgroup ${MACHINE_GROUP} iifname . ip6 daddr @tests6 accept
     iifgroup ${MACHINE_GROUP} goto machine_out
   }
   chain machine_out {

@@ -11,7 +11,14 @@ import type { Host } from '../model/resources.ts'
 import { FakeKernel } from './fake-kernel.ts'
 import { planHostAddresses } from './firewall.ts'
 import { createHostNetwork } from './host-network.ts'
-import { addressesOf, deviceOf, idOfDevice, machinePool, removeElements } from './machines.ts'
+import {
+  addElements,
+  addressesOf,
+  deviceOf,
+  idOfDevice,
+  machinePool,
+  removeElements,
+} from './machines.ts'
 import { planMesh, planPeers, wgSetArguments } from './peers.ts'
 import { hostRoutes, planRoutes } from './routes.ts'
 
@@ -134,6 +141,14 @@ test('machines: names, pools, addresses', () => {
   })
   assert.match(removeElements(addresses), /^add element .*; delete element .* \. fdaa:0:1::2 }$/)
   assert.throws(() => addressesOf({ id: 'a1', v4: '::1', v6: '::1' }), /machine a1: v4 ::1/)
+  const checking = { id: 'a1', v4: '172.16.0.1', v6: 'fdaa:0:1::2', testTarget: 'FDAA:0:1::4' }
+  assert.match(addElements(addressesOf(checking)), /tests6 { "ma1" \. fdaa:0:1::4 }$/)
+  const [bad, v4] = [
+    { ...checking, testTarget: '10.0.0.1' },
+    { ...checking, testTarget: null },
+  ]
+  assert.throws(() => addressesOf(bad), /machine a1: testTarget 10.0.0.1/)
+  assert.doesNotMatch(addElements(addressesOf(v4)), /tests6/)
 })
 
 test('hosts’ addresses: only differences are commands', () => {

@@ -214,6 +214,7 @@ class VethMachineNetwork implements MachineNetwork {
   /** Takes all of it away, except what is in force for the addresses of `next`. */
   async #detach(id: string, next?: MachineAddresses): Promise<void> {
     const device = deviceOf(id)
+    const knownTarget = this.#known.get(id)?.addresses.target
     this.#known.delete(id)
     this.#empty.delete(id)
     const observed = await this.#observe(id)
@@ -224,7 +225,8 @@ class VethMachineNetwork implements MachineNetwork {
     const all = known ? observed : await this.#observeElements(device)
     const isGone = (address: string) =>
       !next || !(next.v4.includes(address) || next.v6.includes(address))
-    const leftover = { device, v4: all.v4.filter(isGone), v6: all.v6.filter(isGone) }
+    const target = all.target ?? knownTarget
+    const leftover = { device, v4: all.v4.filter(isGone), v6: all.v6.filter(isGone), target }
     if (elements(leftover).length > 0) await this.#deps.nft.transact(removeElements(leftover))
     await this.#deps.egress.remove([...leftover.v4, ...leftover.v6])
   }
@@ -264,8 +266,8 @@ class VethMachineNetwork implements MachineNetwork {
         throw error
       }
     }
-    const [v4, v6] = await Promise.all([read('src4'), read('src6')])
-    return { device, v4, v6 }
+    const [v4, v6, [target] = []] = await Promise.all([read('src4'), read('src6'), read('tests6')])
+    return { device, v4, v6, target }
   }
 
   async #configureInside(netns: string, addresses: MachineAddresses, ports: string): Promise<void> {

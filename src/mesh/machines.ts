@@ -40,23 +40,30 @@ export interface MachineAddresses {
   readonly device: string
   readonly v4: readonly string[]
   readonly v6: readonly string[]
+  /** Where it may open connections on its host: the machine that it tests. */
+  readonly target?: string | undefined
 }
 
 export function addressesOf(machine: {
   readonly id: string
   readonly v4: string
   readonly v6: string
+  readonly testTarget?: string | null
 }): MachineAddresses {
   const v4 = parseIp(machine.v4)
   const v6 = canonicalIp(machine.v6)
   if (v4?.family !== 4) throw badAddress(machine.id, 'v4', machine.v4)
   if (v6 === undefined || parseIp(machine.v6)?.family !== 6)
     throw badAddress(machine.id, 'v6', machine.v6)
+  const target = machine.testTarget ? canonicalIp(machine.testTarget) : undefined
+  if (machine.testTarget && parseIp(target ?? '')?.family !== 6)
+    throw badAddress(machine.id, 'testTarget', machine.testTarget)
   const services = { family: 4, bits: v4.bits + 1n } as const
   return {
     device: deviceOf(machine.id),
     v4: [canonicalIp(machine.v4)!, addressAt({ ...services, length: 32 }, 0n)],
     v6: [v6],
+    ...(target !== undefined && { target }),
   }
 }
 
@@ -100,7 +107,11 @@ export const removeElements = (machine: MachineAddresses): string =>
     .join('; ')
 
 /** Set and key of each element, as in the text of a ruleset. */
-export const elements = ({ device, v4, v6 }: MachineAddresses): [set: string, key: string][] => [
-  ...v4.map((address): [string, string] => ['src4', `"${device}" . ${address}`]),
-  ...v6.map((address): [string, string] => ['src6', `"${device}" . ${address}`]),
-]
+export const elements = (machine: MachineAddresses): [set: string, key: string][] => {
+  const { device, v4, v6, target } = machine
+  return [
+    ...v4.map((address): [string, string] => ['src4', `"${device}" . ${address}`]),
+    ...v6.map((address): [string, string] => ['src6', `"${device}" . ${address}`]),
+    ...(target ? [['tests6', `"${device}" . ${target}`] as [string, string]] : []),
+  ]
+}

@@ -12,6 +12,8 @@ export const keys = {
   app: (name: string) => `app/${name}`,
   address: (address: string) => `address/${address}`,
   endpoint: (app: string, machine: string) => `endpoint/${app}/${machine}`,
+  /** Who may have requests to the app explained, under a lease. */
+  explainGrant: (app: string, id: string) => `explain/${app}/${id}`,
   /** Ordered by host, so that a host follows its own with one prefix. */
   machine: (host: string, machine: string) => `machine/${host}/${machine}`,
   /** Claims a machine's private IPv4, and with it its slot on the host. */
@@ -83,6 +85,7 @@ export const PUBLIC_PREFIXES = [
   'app/',
   'address/',
   'endpoint/',
+  'explain/',
   'egress/',
   'outbound/',
 ] as const

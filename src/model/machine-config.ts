@@ -19,6 +19,13 @@ const httpOptions = z.looseObject({
   h2_backend: z.boolean().optional(),
   idle_timeout: z.number().int().min(0).optional(),
   headers_read_timeout: z.number().int().min(0).optional(),
+  /** Fairway's own: a line in the app's log for a share of the requests (docs/observability.md). */
+  access_log: z
+    .looseObject({
+      sample_rate: z.number().min(0).max(1).optional(),
+      query: z.boolean().optional(),
+    })
+    .nullish(),
   response: z
     .looseObject({
       headers: z
@@ -29,33 +36,37 @@ const httpOptions = z.looseObject({
     .optional(),
 })
 
-export const Port = z.looseObject({
-  port: portNumber.optional(),
-  start_port: portNumber.optional(),
-  end_port: portNumber.optional(),
-  handlers: z.array(z.enum(HANDLERS)).nullish(),
-  force_https: z.boolean().optional(),
-  http_options: httpOptions.nullish(),
-  tls_options: z.looseObject({}).nullish(),
-  proxy_proto_options: z.looseObject({ version: z.string().optional() }).nullish(),
-})
+export const Port = z
+  .looseObject({
+    port: portNumber.optional(),
+    start_port: portNumber.optional(),
+    end_port: portNumber.optional(),
+    handlers: z.array(z.enum(HANDLERS)).nullish(),
+    force_https: z.boolean().optional(),
+    http_options: httpOptions.nullish(),
+    tls_options: z.looseObject({}).nullish(),
+    proxy_proto_options: z.looseObject({ version: z.string().optional() }).nullish(),
+  })
+  .meta({ id: 'Port' })
 export type Port = z.infer<typeof Port>
 
 const httpHeader = z.looseObject({ name: z.string(), values: z.array(z.string()) })
 
-export const Check = z.looseObject({
-  type: z.enum(['tcp', 'http']).optional(),
-  port: portNumber.optional(),
-  interval: duration.optional(),
-  timeout: duration.optional(),
-  grace_period: duration.optional(),
-  method: z.string().optional(),
-  path: z.string().optional(),
-  protocol: z.enum(['http', 'https']).optional(),
-  tls_skip_verify: z.boolean().optional(),
-  tls_server_name: z.string().optional(),
-  headers: z.array(httpHeader).optional(),
-})
+export const Check = z
+  .looseObject({
+    type: z.enum(['tcp', 'http']).optional(),
+    port: portNumber.optional(),
+    interval: duration.optional(),
+    timeout: duration.optional(),
+    grace_period: duration.optional(),
+    method: z.string().optional(),
+    path: z.string().optional(),
+    protocol: z.enum(['http', 'https']).optional(),
+    tls_skip_verify: z.boolean().optional(),
+    tls_server_name: z.string().optional(),
+    headers: z.array(httpHeader).optional(),
+  })
+  .meta({ id: 'Check' })
 export type Check = z.infer<typeof Check>
 
 export const Concurrency = z.looseObject({
@@ -65,17 +76,19 @@ export const Concurrency = z.looseObject({
 })
 export type Concurrency = z.infer<typeof Concurrency>
 
-export const Service = z.looseObject({
-  protocol: z.enum(['tcp', 'udp']).default('tcp'),
-  internal_port: portNumber,
-  autostop: z.union([z.boolean(), z.enum(['off', 'stop', 'suspend'])]).optional(),
-  autostart: z.boolean().optional(),
-  min_machines_running: z.number().int().min(0).optional(),
-  ports: z.array(Port).nullish(),
-  checks: z.array(Check).nullish(),
-  concurrency: Concurrency.nullish(),
-  fairway: ServiceExtension.nullish(),
-})
+export const Service = z
+  .looseObject({
+    protocol: z.enum(['tcp', 'udp']).default('tcp'),
+    internal_port: portNumber,
+    autostop: z.union([z.boolean(), z.enum(['off', 'stop', 'suspend'])]).optional(),
+    autostart: z.boolean().optional(),
+    min_machines_running: z.number().int().min(0).optional(),
+    ports: z.array(Port).nullish(),
+    checks: z.array(Check).nullish(),
+    concurrency: Concurrency.nullish(),
+    fairway: ServiceExtension.nullish(),
+  })
+  .meta({ id: 'Service' })
 export type Service = z.infer<typeof Service>
 
 export const Guest = z.looseObject({
@@ -83,32 +96,35 @@ export const Guest = z.looseObject({
   cpus: z.number().int().min(1).max(128).default(1),
   memory_mb: z.number().int().min(64).max(1_048_576).default(256),
 })
+export type Guest = z.infer<typeof Guest>
 
 export const DEFAULT_GUEST = { cpu_kind: 'shared', cpus: 1, memory_mb: 256 }
 
-export const MachineConfig = z.looseObject({
-  image: z.string().min(1),
-  env: z.record(z.string(), z.string()).optional(),
-  init: z
-    .looseObject({
-      exec: z.array(z.string()).nullish(),
-      entrypoint: z.array(z.string()).nullish(),
-      cmd: z.array(z.string()).nullish(),
-    })
-    .optional(),
-  guest: Guest.default(DEFAULT_GUEST),
-  metadata: z.record(z.string(), z.string()).optional(),
-  services: z.array(Service).nullish(),
-  checks: z.record(z.string(), Check).nullish(),
-  restart: z
-    .looseObject({
-      policy: z.enum(['no', 'on-failure', 'always']).optional(),
-      max_retries: z.number().int().min(0).optional(),
-    })
-    .optional(),
-  stop_config: z
-    .looseObject({ signal: z.string().optional(), timeout: duration.nullish() })
-    .nullish(),
-  auto_destroy: z.boolean().optional(),
-})
+export const MachineConfig = z
+  .looseObject({
+    image: z.string().min(1),
+    env: z.record(z.string(), z.string()).optional(),
+    init: z
+      .looseObject({
+        exec: z.array(z.string()).nullish(),
+        entrypoint: z.array(z.string()).nullish(),
+        cmd: z.array(z.string()).nullish(),
+      })
+      .optional(),
+    guest: Guest.default(DEFAULT_GUEST),
+    metadata: z.record(z.string(), z.string()).optional(),
+    services: z.array(Service).nullish(),
+    checks: z.record(z.string(), Check).nullish(),
+    restart: z
+      .looseObject({
+        policy: z.enum(['no', 'on-failure', 'always']).optional(),
+        max_retries: z.number().int().min(0).optional(),
+      })
+      .optional(),
+    stop_config: z
+      .looseObject({ signal: z.string().optional(), timeout: duration.nullish() })
+      .nullish(),
+    auto_destroy: z.boolean().optional(),
+  })
+  .meta({ id: 'MachineConfig' })
 export type MachineConfig = z.infer<typeof MachineConfig>

@@ -155,6 +155,22 @@ export const Endpoint = z.object({
 })
 export type Endpoint = z.infer<typeof Endpoint>
 
+/**
+ * A token by which requests to an app may be explained (`Fairway-Explain`). Public: only its SHA-256 is
+ * here, of 256 random bits. It goes with its lease; `expiresAtMs` is for edges that hear of that late.
+ */
+export const ExplainGrant = z.object({
+  id: z.string(),
+  app: z.string(),
+  /** An app of the same name in another org is not meant. */
+  org: z.string(),
+  /** 64 hexadecimal digits. */
+  hash: z.string().regex(/^[0-9a-f]{64}$/),
+  expiresAtMs: z.number(),
+})
+export type ExplainGrant = z.infer<typeof ExplainGrant>
+export const EXPLAIN_GRANTS_PER_APP_MAX = 16
+
 export const MACHINE_STATES = [
   'created',
   'starting',
@@ -306,6 +322,11 @@ export const Machine = z.object({
   secretsVersion: z.number().int(),
   /** Null: default egress, through the host's own addresses. May change while the machine runs. */
   egress: MachineEgress.nullable().default(null),
+  /**
+   * 6PN address of the machine that this one tests (S38), on the same host, which lets this one reach
+   * it; null for all others.
+   */
+  testTarget: z.string().nullable().default(null),
   createdAt: isoTime,
   updatedAt: isoTime,
 })
@@ -324,24 +345,28 @@ export const ExitEvent = z.object({
 export type ExitEvent = z.infer<typeof ExitEvent>
 
 /** One line of a machine's history, in the Machines API's own shape (flyctl-api 4.2). */
-export const MachineEvent = z.object({
-  id: z.string(),
-  type: z.string(),
-  status: z.string(),
-  source: z.enum(['flyd', 'user']),
-  timestamp: z.number().int(),
-  request: z
-    .looseObject({ exit_event: ExitEvent.optional(), restart_count: z.number().int().optional() })
-    .optional(),
-})
+export const MachineEvent = z
+  .object({
+    id: z.string(),
+    type: z.string(),
+    status: z.string(),
+    source: z.enum(['flyd', 'user']),
+    timestamp: z.number().int(),
+    request: z
+      .looseObject({ exit_event: ExitEvent.optional(), restart_count: z.number().int().optional() })
+      .optional(),
+  })
+  .meta({ id: 'MachineEvent' })
 export type MachineEvent = z.infer<typeof MachineEvent>
 
-export const CheckStatus = z.object({
-  name: z.string(),
-  status: z.enum(['passing', 'warning', 'critical']),
-  output: z.string(),
-  updated_at: isoTime,
-})
+export const CheckStatus = z
+  .object({
+    name: z.string(),
+    status: z.enum(['passing', 'warning', 'critical']),
+    output: z.string(),
+    updated_at: isoTime,
+  })
+  .meta({ id: 'CheckStatus' })
 export type CheckStatus = z.infer<typeof CheckStatus>
 
 /** What the host saw of a machine; written from its reports. Control plane only. */

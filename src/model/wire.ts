@@ -57,8 +57,15 @@ export type AgentCall =
       readonly port: number
       readonly timeoutMs: number
     }
+  /** What the host's edge would do with a request. Answered by an Explanation, or AgentCallFailed. */
+  | {
+      readonly method: 'route-explain'
+      readonly address: string
+      readonly port: number
+      readonly host: string
+    }
 
-/** The one line of an answer to an egress call that could not be given. */
+/** The one line of an answer to a call that could not be given. */
 export interface AgentCallFailed {
   readonly error: { readonly code: string; readonly message: string }
 }

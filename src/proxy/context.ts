@@ -7,7 +7,10 @@ import type { StickyTokens } from './balance/sticky-tokens.ts'
 import type { WaitQueues } from './balance/wait-queues.ts'
 import type { Counters } from './counters.ts'
 import type { AppLog } from './errors/app-log.ts'
+import type { ExplainGrants } from './explain/grants.ts'
 import { RequestHead } from './http1/request-head.ts'
+import type { Observer } from './observe/observer.ts'
+import type { AppMetrics } from './observe/series.ts'
 import type { RateTable } from './rates/rate-table.ts'
 import type { RetryBudgets } from './upstream/retry-budgets.ts'
 import type { Upstreams } from './upstream/upstreams.ts'
@@ -30,12 +33,18 @@ export interface ProxyContext {
   readonly rates: RateTable
   readonly stickyTokens: StickyTokens
   readonly appLog: AppLog
+  /** What is counted of each app. */
+  readonly apps: AppMetrics
+  readonly observer: Observer
+  readonly explainGrants: ExplainGrants
   readonly scratch: Scratch
   /** All that clients and other edges have open. */
   readonly connections: Set<OpenConnection>
   readonly random: () => number
   /** Milliseconds since the epoch. */
   readonly now: () => number
+  /** Milliseconds that never go back, as fine as they come. */
+  readonly clock: () => number
   /** No request begins any more on connections that have none. */
   draining: boolean
 }

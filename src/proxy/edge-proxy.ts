@@ -1,5 +1,6 @@
 import type net from 'node:net'
 import { Deadlines } from '../base/deadlines.ts'
+import type { Explanation } from '../model/explanation.ts'
 import type { Endpoint } from '../model/resources.ts'
 import type { EdgeView } from '../view/edge-view.ts'
 import { createBackhaulServer } from './backhaul/server.ts'
@@ -11,7 +12,13 @@ import { WaitQueues } from './balance/wait-queues.ts'
 import { type ProxyContext, Scratch } from './context.ts'
 import { type CounterSnapshot, Counters } from './counters.ts'
 import { AppLog, type OnAppLog } from './errors/app-log.ts'
+import { type ExplainQuestion, explain } from './explain/explainer.ts'
+import { ExplainGrants } from './explain/grants.ts'
 import { createListener, type OriginalDestination } from './listener/listener.ts'
+import { NOTHING_OBSERVED, type ObserveChoices, Observer } from './observe/observer.ts'
+import { type ObservedBatch, Outlet } from './observe/outlet.ts'
+import type { RowsSnapshot } from './observe/rows.ts'
+import { AppMetrics } from './observe/series.ts'
 import { newRateMemory, RateTable } from './rates/rate-table.ts'
 import { RetryBudgets } from './upstream/retry-budgets.ts'
 import { Upstreams } from './upstream/upstreams.ts'
@@ -36,6 +43,10 @@ export interface EdgeProxyOptions {
   /** Milliseconds that never go back, for time-outs. */
   readonly monotonic?: () => number
   readonly random?: () => number
+  /** What is written down of requests; nothing when not given. */
+  readonly observe?: ObserveChoices
+  /** Lines and spans on their way out; each is acknowledged by `observed`. */
+  readonly onObserved?: (batch: ObservedBatch) => void
 }
 
 export type ListenOn =
@@ -46,6 +57,7 @@ export type ListenOn =
 export class EdgeProxy {
   readonly #ctx: ProxyContext
   readonly #options: EdgeProxyOptions
+  readonly #outlet: Outlet
   readonly #servers: net.Server[] = []
 
   constructor(options: EdgeProxyOptions) {
@@ -54,7 +66,10 @@ export class EdgeProxy {
     const random = options.random ?? Math.random
     const counters = new Counters()
     const { view, host, region, backhaulPort, loads = LoadTable.alone(), onReleased } = options
-    const deadlines = new Deadlines(options.monotonic ?? (() => performance.now()))
+    const clock = options.monotonic ?? (() => performance.now())
+    const deadlines = new Deadlines(clock)
+    const outlet = outletOf(options, counters)
+    this.#outlet = outlet
     const waiting = new WaitQueues({
       ...{ counters, random, loads, onReleased, now: () => deadlines.now },
     })
@@ -67,33 +82,24 @@ export class EdgeProxy {
       appLog.write({ app, machine, level: 'warn', code: '', message })
     }
     this.#ctx = {
-      ...{
-        view,
-        host,
-        region,
-        backhaulPort,
-        counters,
-        now,
-        draining: false,
-        deadlines,
-        waiting,
-        random,
-      },
+      ...{ view, host, region, backhaulPort, counters, now, draining: false, deadlines, waiting },
+      ...{ clock, apps: new AppMetrics(counters), scratch: new Scratch(), connections: new Set() },
+      ...{ random, appLog, retries: new RetryBudgets(), stickyTokens: new StickyTokens() },
       appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),
       balancer:
         options.balancer ??
         nearestBalancer({ host, region, view, random, now, loads, onRelease, onEject, counters }),
       upstreams: new Upstreams(() => this.#ctx, backhaulPort),
-      retries: new RetryBudgets(),
-      stickyTokens: new StickyTokens(),
       rates: new RateTable({
         memory: options.rates ?? newRateMemory(RATE_PLACES_ALONE),
         now: options.monotonic ?? monotonicMs(),
         onFull: () => counters.limit('rate_places'),
       }),
-      appLog,
-      scratch: new Scratch(),
-      connections: new Set(),
+      explainGrants: new ExplainGrants(view, counters, now),
+      observer: new Observer({
+        ...(options.observe ?? NOTHING_OBSERVED),
+        ...{ host, region, outlet, counters, random, now, onAppLog: options.onAppLog },
+      }),
     }
     this.#ctx.deadlines.start()
   }
@@ -108,13 +114,36 @@ export class EdgeProxy {
     return this.#listen(createBackhaulServer(this.#ctx), on)
   }
 
-  /** Something of the app has changed in the view, or a slot is free in another worker. */
+  /** A slot of the app is free in another worker. */
   wake(app: string): void {
     this.#ctx.waiting.wake(app)
   }
 
+  /** Something of the app has changed in the view. */
+  changed(app: string): void {
+    this.wake(app)
+    const { apps, view } = this.#ctx
+    // Nobody's routes are made only to find out that nothing is counted of them.
+    if (apps.has(app)) apps.changed(app, view.app(app)?.endpoints ?? null)
+  }
+
   snapshot(): CounterSnapshot {
     return this.#ctx.counters.snapshot()
+  }
+
+  /** Counts of each app. */
+  series(): RowsSnapshot {
+    return this.#ctx.apps.snapshot()
+  }
+
+  /** Batches of so many bytes are done with. */
+  observed(bytes: number): void {
+    this.#outlet.acknowledge(bytes)
+  }
+
+  /** What would become of a request now. */
+  explain(question: ExplainQuestion): Explanation {
+    return explain(this.#ctx, question)
   }
 
   /** What is open now: connections of clients and of other edges. */
@@ -143,6 +172,7 @@ export class EdgeProxy {
     for (const connection of this.#ctx.connections) connection.destroy()
     this.#ctx.upstreams.closeIdle()
     this.#ctx.deadlines.stop()
+    this.#outlet.flush()
   }
 
   #listen(server: net.Server, on: ListenOn): Promise<net.AddressInfo> {
@@ -157,6 +187,11 @@ export class EdgeProxy {
       })
     })
   }
+}
+
+function outletOf({ onObserved = () => {} }: EdgeProxyOptions, counters: Counters): Outlet {
+  const later = (ms: number, callback: () => void) => void setTimeout(callback, ms).unref()
+  return new Outlet({ counters, emit: onObserved, later })
 }
 
 /** The same for all threads of a process, other than `performance.now`. */

@@ -108,6 +108,26 @@ export const PREFACE_BYTES_MAX = 512
 export const APP_LOG_LINES_PER_SECOND_MAX = 20
 /** Within this time a line that is the same is said the 1st, 10th, 100th ... time only (L12). */
 export const APP_LOG_REPEAT_MS = 60_000
+/** Apps with series of their own in one worker's metrics, and machines of the host; others share one. */
+export const APPS_MEASURED_MAX = 1_000
+export const INSTANCES_MEASURED_MAX = 2_046
+/** Statuses told apart in one series; the rest is `other`. */
+export const STATUSES_PER_SERIES_MAX = 12
+/** Attempts and waits that a record of one request keeps; of more, the first ones and the last. */
+export const ATTEMPTS_RECORDED_MAX = 16
+/** Lines of the access log and spans leave a worker in batches of this size, or after this time. */
+export const OBSERVED_BATCH_BYTES = 64 * 1024
+export const OBSERVED_FLUSH_MS = 200
+/** What has left a worker and is not written yet; above it, lines and spans are dropped. */
+export const OBSERVED_PENDING_BYTES_MAX = 4 * 1024 * 1024
+/** Spans that one worker makes in a second, whatever clients have sampled. */
+export const SPANS_PER_SECOND_MAX = 1_000
+/** Lines of the access log for one app's own log in a second, and apps that are kept apart for it. */
+export const ACCESS_LINES_PER_APP_MAX = 50
+export const ACCESS_LOG_APPS_MAX = 10_000
+/** Tokens for explanations that one worker looks at in a second; more are taken for wrong. */
+export const EXPLAIN_TOKENS_TRIED_PER_SECOND_MAX = 20
+export const EXPLAIN_TOKEN_CHARS_MAX = 128
 /** Probes that find a peer that vanished without a word, on streams that may be silent for long. */
 export const KEEPALIVE_PROBE_MS = 30_000
 
@@ -133,3 +153,7 @@ export type LimitName =
   | 'rate_places'
   | 'connections'
   | 'app_log_lines'
+  | 'app_series'
+  | 'explain_tokens'
+  | 'access_log_lines'
+  | 'spans'

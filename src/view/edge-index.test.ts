@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Address, App, Endpoint, EndpointService } from '../model/resources.ts'
+import { EXPLAIN_GRANTS_PER_APP_MAX } from '../model/resources.ts'
 import type { FeedEvent, FeedLine } from '../model/wire.ts'
 import { DISTANCE_UNKNOWN_MS, EdgeIndex } from './edge-index.ts'
 import type { EdgeView } from './edge-view.ts'
@@ -329,6 +330,28 @@ const dump = (view: EdgeView) => ({
     ])
     return { name, org, networkId, sharedV4, endpoints, table }
   }),
+})
+
+test('tokens for explanations are those of the app, and change none of its routes', () => {
+  const grant = (id: string, owner = 'a') => ({
+    ...{ id, app: owner, org: 'personal', hash: '0'.repeat(64), expiresAtMs: 1 },
+  })
+  const put = (id: string, owner = 'a', value: object = grant(id, owner)): FeedEvent => [
+    ...(['put', `explain/${owner}/${id}`, value, 1] as const),
+  ]
+  const index = indexOf(['put', 'app/a', app('a'), 1], put('g1'), put('g2'), put('g3', 'b'))
+  const routes = index.app('a')
+  const ids = (name: string) => index.explainGrants(name).map(({ id }) => id)
+  assert.deepEqual([ids('a'), ids('b'), ids('c')], [['g1', 'g2'], ['g3'], []])
+  assert.deepEqual(index.apply(events(2, ['delete', 'explain/a/g1'])), [])
+  assert.deepEqual(ids('a'), ['g2'])
+  assert.equal(index.app('a'), routes)
+  index.apply(events(3, put('g4', 'a', grant('g4', 'b')), put('g5', 'a', { hash: 'x' })))
+  assert.deepEqual([ids('a'), index.problems().length], [['g2'], 2])
+  const many = Array.from({ length: 2 * EXPLAIN_GRANTS_PER_APP_MAX }, (_, i) => put(`x${i}`))
+  index.apply(events(4, ...many))
+  assert.equal(ids('a').length, EXPLAIN_GRANTS_PER_APP_MAX)
+  assert.equal(ids('a').at(-1), `x${many.length - 1}`)
 })
 
 test('property: any history ends in the view of its last values', () => {

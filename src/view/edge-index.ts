@@ -1,5 +1,6 @@
 import { canonicalIp, unmapped } from '../base/ip.ts'
-import type { Address, App, Endpoint, Host, Region } from '../model/resources.ts'
+import type { Address, App, Endpoint, ExplainGrant, Host, Region } from '../model/resources.ts'
+import { EXPLAIN_GRANTS_PER_APP_MAX } from '../model/resources.ts'
 import { type FeedLine, meshAddress } from '../model/wire.ts'
 import { BuiltAppRoutes, compare } from './app-routes.ts'
 import type { AddressOwner, AppRoutes, EdgeView, HostRoute } from './edge-view.ts'
@@ -12,6 +13,8 @@ import {
 
 /** Distance of a pair of regions that nobody has set; further than any that is set. */
 export const DISTANCE_UNKNOWN_MS = 1_000_000
+
+const NO_GRANTS: readonly ExplainGrant[] = []
 
 /**
  * The edge's view, kept by the lines of a feed. A change costs as much as the app that it belongs
@@ -50,6 +53,10 @@ export class EdgeIndex implements EdgeView {
     return this.#fold.state.region(code)
   }
 
+  explainGrants(app: string): readonly ExplainGrant[] {
+    return this.#fold.state.explainGrants(app)
+  }
+
   distanceMs(from: string, to: string): number {
     return this.#fold.state.distanceMs(from, to)
   }
@@ -62,6 +69,7 @@ class EdgeState implements ViewState {
   readonly #apps = new Map<string, App>()
   readonly #addresses = new Map<string, Address>()
   readonly #endpoints = new Map<string, Map<string, Endpoint>>()
+  readonly #grants = new Map<string, readonly ExplainGrant[]>()
   /** Made on demand, dropped when something of them changes. */
   readonly #routes = new Map<string, BuiltAppRoutes>()
   readonly #hostRoutes = new Map<string, HostRoute>()
@@ -88,6 +96,8 @@ class EdgeState implements ViewState {
         return this.#setAddress(event.id, event.value)
       case 'endpoint':
         return this.#setEndpoint(event.app, event.id, event.value)
+      case 'explain':
+        return this.#setGrant(event.app, event.id, event.value)
     }
   }
 
@@ -108,6 +118,18 @@ class EdgeState implements ViewState {
     assign(this.#endpoints, app, endpoints.size > 0 ? endpoints : undefined)
     this.#routes.delete(app)
     return [app]
+  }
+
+  /** Changes nothing of how the app is routed to. */
+  #setGrant(app: string, id: string, value: ExplainGrant | undefined): readonly string[] {
+    const others = this.explainGrants(app).filter((grant) => grant.id !== id)
+    const grants = value ? [...others, value].slice(-EXPLAIN_GRANTS_PER_APP_MAX) : others
+    assign(this.#grants, app, grants.length > 0 ? grants : undefined)
+    return []
+  }
+
+  explainGrants(app: string): readonly ExplainGrant[] {
+    return this.#grants.get(app) ?? NO_GRANTS
   }
 
   owner(text: string): AddressOwner | undefined {

@@ -1,4 +1,10 @@
-import type { Endpoint, EndpointService, Region, ReleaseShare } from '../model/resources.ts'
+import type {
+  Endpoint,
+  EndpointService,
+  ExplainGrant,
+  Region,
+  ReleaseShare,
+} from '../model/resources.ts'
 import type { ServiceOptions } from '../model/service-options.ts'
 
 /** What an edge needs to know, as look-ups in memory. Implemented by `EdgeIndex` (edge-index.ts). */
@@ -10,6 +16,8 @@ export interface EdgeView {
   app(name: string): AppRoutes | undefined
   host(id: string): HostRoute | undefined
   region(code: string): Region | undefined
+  /** Tokens by which requests to the app may be explained; mostly none. */
+  explainGrants(app: string): readonly ExplainGrant[]
   /** Round trip between regions in milliseconds; 0 for the same one. Unknown pairs: a large number. */
   distanceMs(from: string, to: string): number
 }

@@ -1,4 +1,4 @@
-import { Address, App, Endpoint, Host, HostLive, Region } from '../model/resources.ts'
+import { Address, App, Endpoint, ExplainGrant, Host, HostLive, Region } from '../model/resources.ts'
 import type { FeedEvent, FeedLine } from '../model/wire.ts'
 
 /** A change of one public resource; `value` undefined means that it is gone. */
@@ -13,6 +13,12 @@ export type ResourceEvent =
       readonly app: string
       readonly id: string
       readonly value: Endpoint | undefined
+    }
+  | {
+      readonly kind: 'explain'
+      readonly app: string
+      readonly id: string
+      readonly value: ExplainGrant | undefined
     }
 
 /** A resource that could not be read. The version before it, if any, stays in use. */
@@ -31,6 +37,7 @@ const SCHEMAS = {
   app: App,
   address: Address,
   endpoint: Endpoint,
+  explain: ExplainGrant,
 } as const
 
 /** Which field of the value repeats the last segment of the key. */
@@ -41,7 +48,11 @@ const ID_FIELD: Readonly<Record<keyof typeof SCHEMAS, string>> = {
   app: 'name',
   address: 'address',
   endpoint: 'machine',
+  explain: 'id',
 }
+
+/** Kinds whose keys name the app before the resource itself. */
+const OF_APP: ReadonlySet<string> = new Set(['endpoint', 'explain'])
 
 /** The event as a typed change, a problem, or undefined when views do not look at such keys. */
 export function readEvent(event: FeedEvent): ResourceEvent | ViewProblem | undefined {
@@ -49,13 +60,13 @@ export function readEvent(event: FeedEvent): ResourceEvent | ViewProblem | undef
   const [kind, ...path] = key.split('/')
   if (!isKind(kind)) return undefined
   const id = path.at(-1)
-  if (!id || path.length !== (kind === 'endpoint' ? 2 : 1))
+  if (!id || path.length !== (OF_APP.has(kind) ? 2 : 1))
     return { key, message: `the key has ${path.length} segments after "${kind}"` }
   if (event[0] === 'delete') return resource(kind, path, undefined)
   const parsed = SCHEMAS[kind].safeParse(event[2])
   if (!parsed.success) return { key, message: describe(parsed.error.issues) }
   const value = parsed.data as Record<string, unknown>
-  if (value[ID_FIELD[kind]] !== id || (kind === 'endpoint' && value.app !== path[0]))
+  if (value[ID_FIELD[kind]] !== id || (OF_APP.has(kind) && value.app !== path[0]))
     return { key, message: `the value names ${String(value[ID_FIELD[kind]])}, not the key's own` }
   return resource(kind, path, value)
 }
@@ -64,7 +75,7 @@ const isKind = (kind: string | undefined): kind is keyof typeof SCHEMAS =>
   kind !== undefined && Object.hasOwn(SCHEMAS, kind)
 
 const resource = (kind: string, path: readonly string[], value: unknown): ResourceEvent =>
-  (kind === 'endpoint'
+  (OF_APP.has(kind)
     ? { kind, app: path[0], id: path[1], value }
     : { kind, id: path[0], value }) as ResourceEvent
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { FairwayError, messageOf } from '../base/errors.ts'
 import { parsePrefix } from '../base/ip.ts'
+import { NOT_OBSERVED, ObserveConfig } from '../model/observe-config.ts'
 
 const prefix = z
   .string()
@@ -36,6 +37,8 @@ export const WorldDescription = z.object({
   outbound: z.object({ v4: z.string(), v6: z.string() }).nullable(),
   quarantineMs: z.number().int().min(0),
   prices: z.record(z.string(), z.union([z.string(), z.number()])),
+  /** Access log and traces of every edge; both off in the default world. */
+  observe: ObserveConfig,
   /** Loopback ports of the machine that lead into the world; 0 picks a free one. */
   relay: z.object({ appsPort: z.number().int().min(0), apiPort: z.number().int().min(0) }),
 })
@@ -81,6 +84,7 @@ export const DEFAULT_WORLD: WorldDescription = {
   outbound: { v4: '203.0.113.2', v6: '2001:db8:1::2' },
   quarantineMs: 60_000,
   prices: { currency: 'USD', v4PerMonth: '2.00', egressV4PerMonth: '3.60' },
+  observe: NOT_OBSERVED,
   relay: { appsPort: 8080, apiPort: 4280 },
 }
 

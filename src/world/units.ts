@@ -183,6 +183,7 @@ export class WorldUnits {
         (address) => address !== null,
       ),
       outbound: await this.#outbound(ca, dir),
+      observe: this.#world.observe,
       edgeWorkers: 1,
       bird: {
         routerId: host.v4,

@@ -8,6 +8,7 @@ export interface Answer {
   readonly status?: number
   readonly region?: string
   readonly machine?: string
+  readonly version?: string
   /** Requests that the app had when this one came, with it. */
   readonly inFlight?: number
   readonly retryAfter?: string

@@ -1,94 +1,18 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import Fastify, { type FastifyInstance } from 'fastify'
 import { allocateAddress } from '../../control/addresses.ts'
-import { createApp } from '../../control/apps.ts'
-import { createMachine } from '../../control/machines/create.ts'
-import { type TestMachines, testMachines } from '../../control/machines/testing.ts'
-import { createRelease, updateRelease } from '../../control/releases.ts'
-import { createToken } from '../../control/tokens.ts'
-import { put } from '../../control/transact.ts'
-import { keys } from '../../model/keys.ts'
-import { registerGraphql } from './graphql.ts'
+import { DEFINITION, DIGEST, IMAGE, type TestGraphql, testGraphql } from './testing.ts'
 
 /** The operations of flyctl-api 3, in the compact form in which clients send them. */
 
-const DIGEST = 'b'.repeat(64)
-const IMAGE = `registry.fairway.test/web@sha256:${DIGEST}`
-const DEFINITION = { app: 'web', http_service: { internal_port: 8080 } }
-
-let machines: TestMachines
-let server: FastifyInstance
-let token: string
-let machineId: string
-
+let t: TestGraphql
+let ask: TestGraphql['ask']
+let refused: TestGraphql['refused']
 before(async () => {
-  machines = await testMachines()
-  const { control, actor } = machines
-  await createApp(control, actor, { name: 'web', org: 'personal' })
-  await createApp(control, actor, { name: 'bare', org: 'personal', network: 'apart' })
-  const artifact = { digest: DIGEST, size: 1234, createdAt: '2026-01-01T00:00:00Z' }
-  await control.store.txn({ then: [put(keys.artifact('web', DIGEST), artifact)] })
-  const services = [
-    {
-      internal_port: 8080,
-      ports: [
-        { port: 80, handlers: ['http'] },
-        { start_port: 9000, end_port: 9009 },
-      ],
-    },
-  ]
-  const config = { image: IMAGE, services }
-  const { machine } = await createMachine(control, actor, { app: 'web', config, region: 'lhr' })
-  machineId = machine.id
-  const release = await createRelease(control, actor, {
-    app: 'web',
-    image: IMAGE,
-    definition: DEFINITION,
-  })
-  await updateRelease(control, actor, { id: release.id, status: 'complete' })
-  token = (await createToken(control, { name: 't', user: actor.token.user, orgs: ['personal'] }))
-    .token
-  server = Fastify()
-  registerGraphql(server, control)
+  t = await testGraphql()
+  ;({ ask, refused } = t)
 })
-
-after(async () => {
-  await server.close()
-  await machines.close()
-})
-
-interface Answer {
-  // biome-ignore lint/suspicious/noExplicitAny: answers have as many shapes as there are queries
-  readonly data: any
-  readonly errors?: { message: string; path?: string[]; extensions: Record<string, string> }[]
-}
-
-async function send(body: unknown, authorization = `Bearer ${token}`): Promise<Answer> {
-  const reply = await server.inject({
-    method: 'POST',
-    url: '/graphql',
-    headers: { authorization, 'content-type': 'application/json; charset=utf-8' },
-    payload: JSON.stringify(body),
-  })
-  assert.equal(reply.statusCode, 200)
-  return reply.json()
-}
-
-/** The data of a query that must succeed. */
-async function ask(query: string, variables: Record<string, unknown> | null = null, more = {}) {
-  const { data, errors } = await send({ query, variables, ...more })
-  assert.equal(errors, undefined, JSON.stringify(errors))
-  return data
-}
-
-/** The first error of one that must not. */
-async function refused(query: string, variables: Record<string, unknown> = {}) {
-  const { errors } = await send({ query, variables })
-  assert.ok(errors?.[0], 'there is an error')
-  for (const value of Object.values(errors[0].extensions)) assert.equal(typeof value, 'string')
-  return errors[0]
-}
+after(() => t.close())
 
 const app = { appName: 'web' }
 
@@ -184,7 +108,7 @@ test('APP with everything that hangs on it', async () => {
   assert.equal(found.imageDetails.digest, `sha256:${DIGEST}`)
   assert.equal(found.postgresAppRole, null)
   const [machine] = found.machines.nodes
-  assert.deepEqual([machine.id, machine.region, machine.host.id], [machineId, 'lhr', 'lhr1'])
+  assert.deepEqual([machine.id, machine.region, machine.host.id], [t.machineId, 'lhr', 'lhr1'])
   assert.equal(machine.config.image, IMAGE)
   assert.deepEqual([machine.ips.nodes[0].kind, machine.ips.nodes[0].family], ['privatenet', 'v6'])
 })
@@ -257,7 +181,7 @@ test('shares of releases are set, read and refused', async () => {
 test('GET_MACHINE, HOST_ISSUES', async () => {
   const get =
     'query($machineId: String!){gqlmachine: machine(machineId: $machineId){id name app{name organization{id slug}}}}'
-  const { gqlmachine } = await ask(get, { machineId })
+  const { gqlmachine } = await ask(get, { machineId: t.machineId })
   assert.deepEqual(gqlmachine.app, { name: 'web', organization: { id: 'org-1', slug: 'personal' } })
   for (const unknown of ['00000000000000', '../web']) {
     assert.match((await refused(get, { machineId: unknown })).message, /machine not found/)
@@ -311,7 +235,7 @@ test('ALLOC_IP, ALLOC_SHARED, IPS and RELEASE_IP with inputs as clients send the
 })
 
 test('RELEASE_IP by id, and errors that name the address', async () => {
-  const { control, actor } = machines
+  const { control, actor } = t.machines
   const { address } = await allocateAddress(control, actor, { app: 'web', kind: 'v6' })
   await ask(RELEASE_IP, { input: { appId: 'web', ipAddressId: address.id } })
   const bad = await refused(RELEASE_IP, { input: { appId: 'web', ip: '1.2.3' } })
@@ -325,7 +249,7 @@ test('detachIpAddress and attachIpAddress say who has the address and which edge
   const ip = allocated.allocateIpAddress.ipAddress.address
   const fields = 'app{name}ipAddress{address pricePerMonth currency}from edgesWaiting'
   // No edge of this fleet ever reports a revision, so the wait is cut short.
-  Object.assign(machines.control.config, { attachWaitMs: 5 })
+  Object.assign(t.machines.control.config, { attachWaitMs: 5 })
   const { detachIpAddress } = await ask(
     `mutation($input: DetachIPAddressInput!){detachIpAddress(input: $input){${fields}}}`,
     { input: { appId: 'bare' } },
@@ -386,12 +310,12 @@ test('named operations', async () => {
     { operationName: 'AgentGetInstances' },
   )
   assert.deepEqual(instances.app.allocations, [])
-  assert.equal(instances.app.machines.nodes[0].id, machineId)
+  assert.equal(instances.app.machines.nodes[0].id, t.machineId)
 })
 
 test('an app that is missing or foreign: data null, the words that clients match, status 200', async () => {
   for (const appName of ['nobody', 'foreign', 'a/b', '']) {
-    assert.deepEqual(await send({ query: IPS, variables: { appName } }), {
+    assert.deepEqual(await t.send({ query: IPS, variables: { appName } }), {
       data: null,
       errors: [{ message: 'Could not find App', path: ['app'], extensions: { code: 'NOT_FOUND' } }],
     })
@@ -402,11 +326,11 @@ test('an app that is missing or foreign: data null, the words that clients match
 
 test('without a token nothing is answered', async () => {
   for (const authorization of ['', 'Bearer', 'Bearer fo1_wrong', `Bearer fo1_${'x'.repeat(43)}`]) {
-    const { data, errors } = await send({ query: '{viewer{__typename}}' }, authorization)
+    const { data, errors } = await t.send({ query: '{viewer{__typename}}' }, authorization)
     assert.equal(data, null)
     assert.equal(errors?.[0]?.extensions.code, 'UNAUTHORIZED')
   }
-  const flyV1 = await send({ query: '{viewer{__typename}}' }, `FlyV1 fm2_a,${token}`)
+  const flyV1 = await t.send({ query: '{viewer{__typename}}' }, `FlyV1 fm2_a,${t.token}`)
   assert.equal(flyV1.data.viewer.__typename, 'User')
 })
 
@@ -417,7 +341,7 @@ test('bad requests are answered in words: parse, validation, variables, body', a
   const type = await refused(ALLOC_IP, { input: { appId: 'web', type: 'v5' } })
   assert.match(type.message, /v5/)
   for (const body of [[], [{ query: '{viewer{__typename}}' }], { query: 7 }, 'text']) {
-    assert.equal((await send(body)).errors?.[0]?.extensions.code, 'BAD_REQUEST')
+    assert.equal((await t.send(body)).errors?.[0]?.extensions.code, 'BAD_REQUEST')
   }
 })
 
@@ -435,10 +359,10 @@ test('queries that are too large are refused before they cost anything', async (
   const circle = '{viewer{...f}} fragment f on User{...g} fragment g on User{...f}'
   assert.equal((await refused(circle)).extensions.code, 'GRAPHQL_VALIDATION_FAILED')
   assert.match((await refused(`{${'viewer '.repeat(4_100)}}`)).message, /token/i)
-  const large = await server.inject({
+  const large = await t.server.inject({
     method: 'POST',
     url: '/graphql',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${t.token}`, 'content-type': 'application/json' },
     payload: JSON.stringify({ query: `#${'x'.repeat(300_000)}` }),
   })
   assert.equal(large.statusCode, 413)

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import {
   buildSchema,
   type DocumentNode,
@@ -14,6 +14,7 @@ import { FairwayError, messageOf } from '../../base/errors.ts'
 import type { Actor } from '../../control/context.ts'
 import type { MachineControl } from '../../control/machines/context.ts'
 import { authenticate } from '../../control/tokens.ts'
+import type { Api } from '../routes.ts'
 import { GraphqlContext } from './context.ts'
 import { checkLimits, TOKENS_MAX } from './limits.ts'
 import { mutationRoot, queryRoot } from './roots.ts'
@@ -34,6 +35,29 @@ const Request = z.looseObject({
 })
 type Request = z.infer<typeof Request>
 
+const Answer = z
+  .object({
+    data: z.unknown().optional(),
+    errors: z
+      .array(
+        z.object({
+          message: z.string(),
+          path: z.array(z.union([z.string(), z.int()])).optional(),
+          extensions: z.object({ code: z.string() }),
+        }),
+      )
+      .optional(),
+  })
+  .meta({ id: 'GraphQLAnswer' })
+
+const GRAPHQL = {
+  tag: 'GraphQL',
+  summary: 'Queries and mutations; the schema can be asked of it',
+  description: 'Errors come with status 200 too, a missing token included.',
+  ownBody: Request,
+  response: { 200: Answer },
+} as const
+
 interface Answer {
   readonly data?: unknown
   readonly errors?: readonly AnswerError[]
@@ -48,9 +72,13 @@ interface AnswerError {
 const schema = buildSchema(SDL)
 
 /** `context.log` hears of what fails inside; the caller hears the request's id. */
-export function registerGraphql(app: FastifyInstance, control: MachineControl): void {
-  const options = { bodyLimit: GRAPHQL_BODY_BYTES_MAX, config: { public: true } }
-  app.post('/graphql', options, async (request: FastifyRequest, reply: FastifyReply) => {
+export function registerGraphql(api: Api, control: MachineControl): void {
+  const options = {
+    bodyLimit: GRAPHQL_BODY_BYTES_MAX,
+    config: { ownAuthentication: true },
+    schema: GRAPHQL,
+  }
+  api.post('/graphql', options, async (request, reply) => {
     const answer = await answerTo(control, request)
     return reply.code(200).type('application/json; charset=utf-8').send(answer)
   })

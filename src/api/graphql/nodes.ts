@@ -9,6 +9,7 @@ import { shownState } from '../../control/machines/state.ts'
 import { DEFAULT_NETWORK } from '../../control/networks.ts'
 import { priceOf } from '../../control/prices.ts'
 import { currentRelease, listReleases } from '../../control/releases.ts'
+import { listSecrets } from '../../control/secrets.ts'
 import type {
   Address,
   App,
@@ -19,6 +20,7 @@ import type {
   Release,
 } from '../../model/resources.ts'
 import { connection, type GraphqlContext } from './context.ts'
+import { appHasNone, organizationHasNone } from './none-yet.ts'
 
 /**
  * The schema's objects. Values are plain; what costs a look-up is a function, which the executor
@@ -79,8 +81,13 @@ export function appNode(context: GraphqlContext, app: App) {
       const found = await machines()
       return connection(found.map((machine) => machineNode(context, app, machine, egress)))
     },
+    secrets: async () => {
+      const { secrets } = await listSecrets(control, actor, app.name)
+      return secrets.map(({ name, digest, createdAt }) => ({ id: name, name, digest, createdAt }))
+    },
     allocations: [],
     hostIssues: connection([]),
+    ...appHasNone,
   }
 }
 
@@ -98,6 +105,7 @@ export function organizationNode(context: GraphqlContext, org: Org) {
     remoteBuilderApp: null,
     members: { nodes: [user], edges: [member], totalCount: 1 },
     addOns: connection([]),
+    ...organizationHasNone,
     parkedIpAddresses: async () => {
       const parked = await listParked(context.control, context.actor, org.slug)
       return connection(parked.map((address) => addressNode(context, address)))

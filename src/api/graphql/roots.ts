@@ -15,6 +15,7 @@ import { machineNotFound } from '../../control/machines/records.ts'
 import { getOrg, listOrgs } from '../../control/orgs.ts'
 import { allPrices } from '../../control/prices.ts'
 import { setReleaseSplit } from '../../control/release-split.ts'
+import { setSecrets } from '../../control/secrets.ts'
 import type { Address, App, ReleaseShare } from '../../model/resources.ts'
 import { connection, type GraphqlContext } from './context.ts'
 import {
@@ -25,6 +26,7 @@ import {
   regionNode,
   userNode,
 } from './nodes.ts'
+import { noneYetMutations } from './none-yet.ts'
 
 /** The fields of Query and Mutation. Inputs are as the schema has checked them. */
 
@@ -59,6 +61,11 @@ interface EgressIp {
   readonly machineId?: string | null
   readonly region?: string | null
   readonly ip?: string | null
+}
+interface SetSecrets {
+  readonly appId: string
+  readonly secrets: readonly { readonly key: string; readonly value: string }[]
+  readonly replaceAll?: boolean | null
 }
 const MACHINE_SCOPED_NOTICE =
   'egress addresses of a single machine are deprecated: they go when it goes; allocate one for the app, and pin it if need be'
@@ -171,8 +178,29 @@ export function mutationRoot(context: GraphqlContext) {
       const moved = await attachV4(control, actor, { app: input.appId, address: input.ip })
       return movePayload(context, moved, input.clientMutationId)
     },
+    setSecrets: async ({ input }: Input<SetSecrets>) => {
+      const values = Object.fromEntries(input.secrets.map(({ key, value }) => [key, value]))
+      const replaceAll = input.replaceAll ?? false
+      await setSecrets(control, actor, { app: input.appId, values, replaceAll })
+      return secretsPayload(context, input)
+    },
+    unsetSecrets: async ({ input }: Input<{ appId: string; keys: readonly string[] }>) => {
+      const values = Object.fromEntries(input.keys.map((key) => [key, null]))
+      await setSecrets(control, actor, { app: input.appId, values })
+      return secretsPayload(context, input)
+    },
+    ...noneYetMutations(context),
   }
 }
+
+const secretsPayload = async (
+  context: GraphqlContext,
+  input: { readonly appId: string; readonly clientMutationId?: string | null },
+) => ({
+  app: appNode(context, await getApp(context.control, context.actor, input.appId)),
+  release: null,
+  clientMutationId: input.clientMutationId ?? null,
+})
 
 const movePayload = (context: GraphqlContext, moved: Moved, clientMutationId?: string | null) => ({
   app: appNode(context, moved.app),

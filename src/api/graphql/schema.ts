@@ -1,3 +1,5 @@
+import { NONE_YET_CONNECTED, NONE_YET_SDL } from './none-yet.ts'
+
 /**
  * The GraphQL schema: what flyctl and its relatives ask for (flyctl-api 3), in their words, and our
  * own `detachIpAddress` and `attachIpAddress`. No type leads back to one that contains it, so that a
@@ -344,4 +346,27 @@ const ADDRESSES = /* GraphQL */ `
   }
 `
 
-export const SDL = [QUERY, COMMON, APPS, ADDRESSES, ...CONNECTED.map(connection)].join('\n')
+const SECRETS = /* GraphQL */ `
+  extend type Mutation {
+    "Machines get them when they start next: nothing is released."
+    setSecrets(input: SetSecretsInput!): SecretsPayload!
+    unsetSecrets(input: UnsetSecretsInput!): SecretsPayload!
+  }
+  input SetSecretsInput {
+    appId: ID!
+    secrets: [SecretInput!]!
+    "Unsets all others."
+    replaceAll: Boolean
+    clientMutationId: String
+  }
+  input SecretInput { key: String! value: String! }
+  input UnsetSecretsInput { appId: ID! keys: [String!]! clientMutationId: String }
+  type SecretsPayload { app: App! release: Release clientMutationId: String }
+  extend type App { secrets: [Secret!]! }
+  type Secret { id: ID! name: String! digest: String! createdAt: ISO8601DateTime! }
+`
+
+export const SDL = [
+  ...[QUERY, COMMON, APPS, ADDRESSES, SECRETS, NONE_YET_SDL],
+  ...[...CONNECTED, ...NONE_YET_CONNECTED].map(connection),
+].join('\n')

@@ -27,6 +27,8 @@ const NAMES = new NameTable({
   upgrade: ID.upgrade,
   date: ID.date,
   'keep-alive': ID.dropped,
+  // An explanation is the edge's word alone.
+  'fairway-explain': ID.dropped,
   'proxy-connection': ID.dropped,
   server: ID.server,
   'fly-request-id': ID.requestId,

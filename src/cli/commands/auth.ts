@@ -1,8 +1,8 @@
 import { arch, platform } from 'node:process'
 import type { Command } from 'commander'
+import { VERSION } from '../../base/version.ts'
 import type { Io } from '../io.ts'
 import { action, type Session } from '../session.ts'
-import { VERSION } from '../version.ts'
 
 const VIEWER = `query { viewer { ... on User { id email enablePaidHobby } ... on Macaroon { email } } }`
 

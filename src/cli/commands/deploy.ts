@@ -40,7 +40,7 @@ export function registerDeploy(program: Command, io: Io): void {
     )
     .option('--primary-region <code>', 'same as --region')
     .option('-e, --env <NAME=VALUE>', 'variable, beside those of fly.toml', repeated)
-    .option('--strategy <name>', 'rolling (default), bluegreen or immediate')
+    .option('--strategy <name>', 'rolling (default), canary, bluegreen or immediate')
     .option('--flycast', 'a private address instead of public ones at the first deploy')
     .option('--no-public-ips', 'no addresses at the first deploy')
     .option('--smoke-checks [bool]', 'see whether machines without checks stay up', true)

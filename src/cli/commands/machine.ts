@@ -1,8 +1,17 @@
 import type { Command } from 'commander'
 import { durationMs } from '../../model/duration.ts'
+import { groupOf } from '../api-types.ts'
 import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
-import { getMachine, machinePath, sessionOfMachine, underLease, waitForState } from '../machines.ts'
+import {
+  deployedMachines,
+  getMachine,
+  machinePath,
+  sessionOfMachine,
+  underLease,
+  waitForState,
+} from '../machines.ts'
+import { belowMinimum, minimumOf, runningIn } from '../minimum.ts'
 import { action, type Session } from '../session.ts'
 import { registerMachineChanges } from './machine-changes.ts'
 import { registerMachineEgress } from './machine-egress.ts'
@@ -123,9 +132,22 @@ async function stop(session: Session, id: string, flags: StopFlags): Promise<voi
   const body = { id, signal: flags.signal, timeout: seconds(flags.timeout) }
   const path = machinePath(session, id, 'stop')
   await underLease(session, id, (headers) => session.client.post(path, body, { headers }))
+  await noteMinimum(session, id)
   if (flags.waitTimeout === undefined) return session.print(`Sent stop to machine ${id}`)
   const ms = durationMs(seconds(flags.waitTimeout), WAIT_DEFAULT_MS)
   await waitAndSay(session, id, 'stopped', ms)
+}
+
+/** Stopping is what was asked for; that it goes below `min_machines_running` is worth a word. */
+async function noteMinimum(session: Session, id: string): Promise<void> {
+  const machines = await deployedMachines(session).catch(() => [])
+  const stopped = machines.find((machine) => machine.id === id)
+  const minimum = stopped && minimumOf(stopped.config)
+  if (!minimum || stopped.region !== minimum.region) return
+  const group = machines.filter((one) => one.id !== id && groupOf(one) === groupOf(stopped))
+  const running = runningIn(minimum.region, group)
+  const warning = belowMinimum(minimum, groupOf(stopped)!, running)
+  if (warning) session.note(warning)
 }
 
 async function restart(session: Session, id: string, flags: RestartFlags): Promise<void> {

@@ -22,15 +22,17 @@ interface ReleaseNode {
 }
 
 export function registerReleases(program: Command, io: Io): void {
-  const command = program
-    .command('releases')
+  const group = program.command('releases').description('Releases of an app')
+  group
+    .command('list', { isDefault: true })
+    .alias('ls')
     .description("List an app's releases, newest first")
     .option('--image', 'show what each release runs')
     .option('--limit <n>', 'how many', '25')
     .action(
       action(io, (session, flags: { image?: boolean; limit: string }) => releases(session, flags)),
     )
-  command
+  group
     .command('split [shares...]')
     .description('Show or set shares of new requests by release, such as 12=90 13=10')
     .option('--clear', 'every machine counts alike again')

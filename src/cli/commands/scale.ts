@@ -1,19 +1,20 @@
 import type { Command } from 'commander'
+import { VERSION } from '../../base/version.ts'
 import { groupsOf } from '../../model/fly-toml/groups.ts'
 import { toMachineConfigs } from '../../model/fly-toml/machine-config.ts'
 import { AppConfig } from '../../model/fly-toml/schema.ts'
 import type { MachineConfig } from '../../model/machine-config.ts'
-import { type ApiMachine, groupOf } from '../api-types.ts'
+import { type ApiMachine, groupOf, isCanary } from '../api-types.ts'
 import { waitTimeout } from '../deploy.ts'
 import { printEgressAdvice } from '../egress-advice.ts'
 import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
 import { deployedMachines } from '../machines.ts'
 import { plural, table } from '../output.ts'
+import { minimumWarningsOf } from '../plan-steps.ts'
 import { currentRelease } from '../releases.ts'
 import { scaleSteps, takeSteps } from '../scale.ts'
 import { action, type Session } from '../session.ts'
-import { VERSION } from '../version.ts'
 
 interface CountFlags {
   readonly region?: string
@@ -75,6 +76,7 @@ async function count(session: Session, counts: readonly string[], flags: CountFl
   session.print(
     `Scaled ${session.app}: ${what.replace('create', 'created').replace('destroy', 'destroyed')}`,
   )
+  for (const line of minimumWarningsOf(await deployedMachines(session))) session.note(line)
   await printEgressAdvice(session)
 }
 
@@ -104,7 +106,8 @@ async function templatesFor(
 ): Promise<Record<string, MachineConfig>> {
   const templates: Record<string, MachineConfig> = {}
   for (const machine of [...machines].sort((a, b) => a.created_at.localeCompare(b.created_at))) {
-    templates[groupOf(machine)!] = machine.config
+    // What a canary is marked with must not spread: the next deploy destroys what has it.
+    if (!isCanary(machine)) templates[groupOf(machine)!] = machine.config
   }
   if (groups.every((group) => templates[group])) return templates
   const release = await currentRelease(session)

@@ -1,11 +1,11 @@
 import { writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { VERSION } from '../../base/version.ts'
 import { runTunnel } from '../../tunnel/main.ts'
 import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
 import { TUNNEL_ENTRY, tunnelFile } from '../tunnel-file.ts'
-import { VERSION } from '../version.ts'
 
 /** `tunnel` reads its flags itself, as the file that `--write` makes does. */
 export function registerTunnel(program: Command, io: Io): void {

@@ -4,12 +4,11 @@ import { join } from 'node:path'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { FairwayError } from '../../base/errors.ts'
-import { ask, execArgv, requireWorld, startWorld, stopWorld } from '../../world/control.ts'
+import { ask, requireWorld, startWorld, stopWorld } from '../../world/control.ts'
 import { DEFAULT_WORLD, readDescription, type WorldDescription } from '../../world/description.ts'
-import { planWorld } from '../../world/plan.ts'
-import { completePath } from '../../world/preflight.ts'
 import { runningWorld, worldState } from '../../world/state.ts'
 import type { PlaceStatus } from '../../world/units.ts'
+import { placeArgv } from '../place.ts'
 
 interface UpOptions {
   readonly detach?: boolean
@@ -199,14 +198,7 @@ async function act(
 
 function exec(place: string, given: string[]): Promise<void> {
   const command = given[0] === '--' ? given.slice(1) : given
-  completePath()
-  const state = worldState()
-  const running = requireWorld(state)
-  const places = planWorld(readDescription(state.descriptionFile)).places.map((p) => p.name)
-  if (!places.includes(place)) {
-    throw new FairwayError('no_place', `no place ${place}; there are ${places.join(', ')}`)
-  }
-  const [file, ...args] = execArgv(running, place, command)
+  const [file, ...args] = placeArgv(place, command)
   const child = spawn(file!, args, { stdio: 'inherit' })
   return new Promise((resolve, reject) => {
     child.on('error', reject)

@@ -93,12 +93,22 @@ export async function signalMachine(
   })
 }
 
-export async function suspendMachine(): Promise<never> {
-  throw new FairwayError(
-    'suspend_unsupported',
-    'machines cannot be suspended yet; stop the machine instead',
-    { status: 501 },
-  )
+/**
+ * A11 lets a suspension fall back to a stop, and here it always does: memory is not kept, the next
+ * start is an ordinary one.
+ */
+export async function suspendMachine(
+  control: MachineControl,
+  actor: Actor,
+  target: MachineTarget,
+): Promise<MachineRecord> {
+  return changeMachine(control, actor, target, { leased: true }, (current) => {
+    const state = stateOf(current)
+    if (state === 'stopped' && current.machine.desired === 'stopped') return null
+    if (!isUp(state)) throw precondition(`unable to suspend machine from current state: '${state}'`)
+    const machine = asking(control, current.machine, 'stopped', {})
+    return { machine, event: userEvent(control.clock.now(), 'suspend', 'stopping') }
+  })
 }
 
 /** A started machine is destroyed only by force; its record ends when its host has taken it away. */

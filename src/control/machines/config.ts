@@ -5,6 +5,7 @@ import { durationMs } from '../../model/duration.ts'
 import { type Check, MachineConfig, type Service } from '../../model/machine-config.ts'
 import { extensionProblems } from '../../model/service-options.ts'
 import { portProblems } from './ports.ts'
+import { isTestMachine, TEST_ENV } from './test-target.ts'
 
 /** A rule that a config breaks: what stands where, why it is wrong and what to write instead. */
 export interface ConfigProblem {
@@ -23,7 +24,7 @@ export const STOP_TIMEOUT_MAX_MS = 300_000
 const CHECK_INTERVAL_MIN_MS = 2_000
 const CHECK_TIMEOUT_MAX_MS = 60_000
 /** N18 keeps the prefix for the platform; clients themselves send this one. */
-const ENV_ALLOWED = new Set(['FLY_PROCESS_GROUP'])
+const ENV_ALLOWED: ReadonlySet<string> = new Set(['FLY_PROCESS_GROUP'])
 /** Kept out rather than ignored: a machine without its volume is not what was asked for. */
 const UNSUPPORTED = ['mounts', 'volumes', 'containers', 'files', 'schedule', 'statics'] as const
 
@@ -42,7 +43,7 @@ export function configProblems(config: MachineConfig): ConfigProblem[] {
   return [
     ...sizeProblems(config),
     ...UNSUPPORTED.flatMap((key) => unsupported(config, key)),
-    ...envProblems(config.env ?? {}),
+    ...envProblems(config),
     ...metadataProblems(config.metadata ?? {}),
     ...commandProblems(config.init),
     ...portProblems(config.services ?? []),
@@ -101,13 +102,16 @@ function unsupported(config: MachineConfig, key: string): ConfigProblem[] {
   return empty ? [] : [{ field: key, message: 'is not supported yet; remove it' }]
 }
 
-function envProblems(env: Readonly<Record<string, string>>): ConfigProblem[] {
+function envProblems(config: MachineConfig): ConfigProblem[] {
+  const { env = {} } = config
+  const isAllowed = (name: string) =>
+    ENV_ALLOWED.has(name) || (TEST_ENV.has(name) && isTestMachine(config))
   return Object.keys(env).flatMap((name) => {
     const field = `env.${name}`
     if (name === '' || /[=\0]/.test(name))
       return [{ field, message: 'is no name of a variable; use letters, digits and _' }]
     if (env[name]?.includes('\0')) return [{ field, message: 'holds a NUL byte; remove it' }]
-    if (name.startsWith('FLY_') && !ENV_ALLOWED.has(name))
+    if (name.startsWith('FLY_') && !isAllowed(name))
       return [{ field, message: "names beginning FLY_ are the platform's own; rename it" }]
     return []
   })

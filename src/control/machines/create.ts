@@ -25,6 +25,7 @@ import { parseImage } from './image.ts'
 import { newLease } from './leases.ts'
 import { endpointServices } from './ports.ts'
 import { type MachineRecord, precondition, projectEndpoint, userEvent } from './records.ts'
+import { testTargetOf } from './test-target.ts'
 
 /** The Machines API's launch request, as it came. */
 export interface LaunchInput {
@@ -58,8 +59,9 @@ export async function createMachine(
       secretsVersionFor(control, app.value.name, input),
       requireArtifact(control, app.value, config),
     ])
-    const region = input.region || defaultRegion(control, config)
-    const claim = control.fleet.claim(region, app.value.name)
+    const target = await testTargetOf(control, app.value.name, config, input.region)
+    const region = target?.region ?? (input.region || defaultRegion(control, config))
+    const claim = control.fleet.claim(region, app.value.name, target?.host)
     const name = input.name || machineName()
     const draft = draftMachine(control, {
       app: app.value,
@@ -68,6 +70,7 @@ export async function createMachine(
       claim,
       input,
       secretsVersion,
+      testTarget: target?.v6 ?? null,
     })
     const lease = input.lease_ttl ? newLease(control, actor, input.lease_ttl) : undefined
     const outcome = await commit(control, app, draft, lease, claim)
@@ -127,6 +130,7 @@ interface DraftInput {
   readonly claim: SlotClaim
   readonly input: LaunchInput
   readonly secretsVersion: number
+  readonly testTarget: string | null
 }
 
 function draftMachine(control: MachineControl, given: DraftInput): Draft {
@@ -152,6 +156,7 @@ function draftMachine(control: MachineControl, given: DraftInput): Draft {
     cordoned: input.skip_service_registration ?? false,
     secretsVersion: given.secretsVersion,
     egress: null,
+    testTarget: given.testTarget,
     createdAt: now,
     updatedAt: now,
   }

@@ -11,8 +11,8 @@ export interface ImageRef {
 
 const NO_REGISTRY = 'fairway'
 const DIGEST = '[0-9a-f]{64}'
-const BARE = new RegExp(`^sha256:(${DIGEST})$`)
 // A client that appends the digest to a reference which has it already repeats it: `ref@d@d`.
+const BARE = new RegExp(`^sha256:(${DIGEST})(?:@sha256:\\1)?$`)
 const FULL = new RegExp(
   `^(?:([a-z0-9.-]+(?::[0-9]+)?)/)?([a-z0-9-]+)(?::([A-Za-z0-9_.-]{1,128}))?@sha256:(${DIGEST})(?:@sha256:\\4)?$`,
 )

@@ -67,6 +67,66 @@ test('placement errors name the regions that would do', async () => {
   }
 })
 
+/** What a deploy asks for to check a machine (S38). */
+const checking = (address: string, group = 'fly_app_test_machine_command') => ({
+  ...CONFIG,
+  env: { FLY_TEST_COMMAND: '1', FLY_TEST_MACHINE_IP: address, FLY_PROCESS_GROUP: group },
+})
+
+test('a machine check is placed beside the machine that it names, of the same app', async () => {
+  const made = await Promise.all(Array.from({ length: 6 }, () => create({ region: 'iad' })))
+  for (const { machine: tested } of made) {
+    const upper = tested.v6.toUpperCase()
+    const { machine } = await create({ config: checking(upper), region: undefined })
+    assert.equal(machine.host, tested.host)
+    assert.equal(machine.testTarget, tested.v6)
+  }
+  const [{ machine: tested }] = made as [(typeof made)[0]]
+  assert.equal(tested.testTarget, null)
+  await fails(
+    create({ config: checking(tested.v6), region: 'lhr' }),
+    422,
+    /is in "iad", not in "lhr"/,
+  )
+  await fails(create({ config: checking('fdaa::1') }), 422, /"fdaa::1" is not the private address/)
+  await fails(create({ config: checking('x') }), 422, /"x" is not the private address of a machine/)
+  await fails(create({ config: checking(tested.v6, 'app') }), 422, /the platform's own; rename it/)
+  const { machine } = await create({ config: checking(tested.v6), region: 'iad' })
+  const other = updateMachine(t.control, t.actor, {
+    ...{ ...target(machine), config: checking('fdaa::1') },
+  })
+  await fails(other, 422, /cannot come to test "fdaa::1"/)
+})
+
+test('a machine check has no way into another app, nor onto a host that is away', async () => {
+  const few = await testMachines(['iad1'])
+  const put = (app: string, machine: string, host: string, v6: string) =>
+    few.control.store.txn({
+      then: [
+        {
+          put: keys.endpoint(app, machine),
+          value: JSON.stringify({
+            machine,
+            app,
+            host,
+            region: 'iad',
+            v6,
+          } satisfies Partial<Endpoint>),
+        },
+      ],
+    })
+  try {
+    await put('foreign', 'a1', 'iad1', 'fdaa:0:6::1')
+    await put('hello', 'a2', 'iad2', 'fdaa:0:5::1')
+    const of = (address: string) =>
+      createMachine(few.control, few.actor, { app: 'hello', config: checking(address) })
+    await fails(of('fdaa:0:6::1'), 422, /not the private address of a machine of app "hello"/)
+    await fails(of('fdaa:0:5::1'), 422, /host iad2, where it has to be, does not report/)
+  } finally {
+    await few.close()
+  }
+})
+
 test('images that are no artifact of the app are refused by name', async () => {
   const withImage = (image: string) => create({ config: { image } })
   await fails(withImage('nginx:latest'), 422, /config\.image: "nginx:latest".*fairway deploy/)

@@ -1,7 +1,9 @@
 import { isoTime } from '../../base/clock.ts'
 import { invalid } from '../../base/errors.ts'
 import { ulid } from '../../base/ids.ts'
+import { canonicalIp } from '../../base/ip.ts'
 import { keys } from '../../model/keys.ts'
+import type { MachineConfig } from '../../model/machine-config.ts'
 import type { App, Machine } from '../../model/resources.ts'
 import type { Op } from '../../store/store.ts'
 import { appFor } from '../access.ts'
@@ -53,6 +55,7 @@ export async function updateMachine(
       if (state === 'destroying' || state === 'destroyed')
         throw precondition(`unable to update machine from current state: '${state}'`)
       refuseMoves(current.machine, input)
+      refuseOtherTarget(current.machine, config)
       const neverStarted = current.machine.desired === 'created'
       const desired = input.skip_launch ? (neverStarted ? 'created' : 'stopped') : 'started'
       const changed: Machine = {
@@ -104,6 +107,15 @@ function refuseMoves(machine: Machine, input: LaunchInput): void {
   }
   if (input.name && input.name !== machine.name)
     throw invalid(`name: machine ${machine.id} is "${machine.name}"; a name cannot be changed`)
+}
+
+/** What a machine may reach is decided when it is placed. */
+function refuseOtherTarget({ id, testTarget }: Machine, { env }: MachineConfig): void {
+  const wanted = env?.FLY_TEST_MACHINE_IP || null
+  if (wanted === null || canonicalIp(wanted) === testTarget) return
+  throw invalid(
+    `config.env.FLY_TEST_MACHINE_IP: machine ${id} cannot come to test "${wanted}"; create a machine for it`,
+  )
 }
 
 /** Sets (string) or removes (null) one key of the metadata, without a restart or a new version. */

@@ -1,4 +1,4 @@
-import type { Machine, MachineLease, MachineStatus } from '../../model/resources.ts'
+import type { Machine, MachineLease, MachineState, MachineStatus } from '../../model/resources.ts'
 import { portsOf } from '../egress/blocks.ts'
 import type { Fleet } from '../fleet.ts'
 import { parseImage } from './image.ts'
@@ -8,7 +8,7 @@ import { shownState } from './state.ts'
 export interface MachineObject {
   readonly id: string
   readonly name: string
-  readonly state: string
+  readonly state: MachineState
   readonly region: string
   readonly instance_id: string
   readonly version: string

@@ -78,7 +78,13 @@ function reached(
 ): boolean {
   if (version && version !== machine.instanceId) return false
   const state = shownState(machine, status)
-  return states.some((wanted) => wanted === state || (wanted === 'settled' && isSettled(state)))
+  return states.some(
+    (wanted) =>
+      wanted === state ||
+      (wanted === 'settled' && isSettled(state)) ||
+      // Whoever suspended it has it stopped.
+      (wanted === 'suspended' && state === 'stopped'),
+  )
 }
 
 /** The machine after a change; undefined when the store must be asked. */

@@ -52,6 +52,12 @@ const check = (table: Table): Table =>
     headers,
   })
 
+/** flyctl once took a line where it now takes words. */
+const machineChecks = (value: unknown): unknown =>
+  each(list(value), (table) =>
+    withKeys(table, { command: words, entrypoint: words, kill_timeout: seconds }),
+  )
+
 /** `"20,25"` is soft and hard limit of type requests. */
 function concurrency(value: unknown): unknown {
   const match = typeof value === 'string' ? /^\s*(\d+)\s*,\s*(\d+)\s*$/.exec(value) : null
@@ -80,6 +86,7 @@ const service = (table: Table): Table =>
     checks: (value) => each(list(value), check),
     tcp_checks: (value) => each(list(value), check),
     http_checks: (value) => each(list(value), check),
+    machine_checks: machineChecks,
     processes: (value) => (typeof value === 'string' ? [value] : value),
   })
 
@@ -140,6 +147,7 @@ export function normalise(source: Table): Table {
             Object.entries(value).map(([name, c]) => [name, isTable(c) ? check(c) : c]),
           )
         : value,
+    machine_checks: machineChecks,
     vm: list,
     restart: list,
     mounts: list,

@@ -21,6 +21,10 @@ export const HttpOptions = z.looseObject({
   h2_backend: z.boolean().optional(),
   idle_timeout: z.number().int().optional(),
   headers_read_timeout: z.number().int().optional(),
+  /** Fairway's own: a line in the app's log for a share of the requests. */
+  access_log: z
+    .looseObject({ sample_rate: z.number().optional(), query: z.boolean().optional() })
+    .optional(),
   response: z
     .looseObject({
       headers: z
@@ -69,6 +73,16 @@ export const TopCheck = z.looseObject({
 })
 export type TopCheck = z.infer<typeof TopCheck>
 
+/** S38: run once against each machine that a deploy has changed. */
+export const MachineCheck = z.looseObject({
+  image: z.string().optional(),
+  entrypoint: z.array(z.string()).optional(),
+  command: z.array(z.string()).optional(),
+  kill_signal: z.string().optional(),
+  kill_timeout: duration.optional(),
+})
+export type MachineCheck = z.infer<typeof MachineCheck>
+
 export const Port = z.looseObject({
   port: z.number().int().optional(),
   start_port: z.number().int().optional(),
@@ -89,6 +103,7 @@ const scaling = {
   concurrency: Concurrency.optional(),
   /** Not Fly's: what only this platform has. */
   fairway: ServiceExtension.optional(),
+  machine_checks: z.array(MachineCheck).optional(),
   processes,
 }
 
@@ -151,6 +166,7 @@ export const AppConfig = z.looseObject({
   http_service: HttpService.optional(),
   services: z.array(Service).optional(),
   checks: z.record(z.string(), TopCheck).optional(),
+  machine_checks: z.array(MachineCheck).optional(),
   vm: z.array(Vm).optional(),
   restart: z.array(Restart).optional(),
   mounts: z.array(z.looseObject({})).optional(),

@@ -283,6 +283,13 @@ const cases: readonly (readonly [string, string, 'error' | 'warning', string, Re
     /-1/,
   ],
   [
+    'access log',
+    http('[http_service.http_options.access_log]\nsample_rate=10'),
+    'error',
+    'http_service.http_options.access_log.sample_rate',
+    /10 is not a share/,
+  ],
+  [
     'response header',
     http('[http_service.http_options.response.headers]\n"a b"="c"'),
     'error',
@@ -312,6 +319,34 @@ const cases: readonly (readonly [string, string, 'error' | 'warning', string, Re
     'error',
     'deploy.strategy',
     /mounts/,
+  ],
+  [
+    'machine check without a command',
+    '[[machine_checks]]\nkill_timeout="5s"',
+    'error',
+    'machine_checks[0].command',
+    /nothing would be checked/,
+  ],
+  [
+    'machine check: kill_signal',
+    http('[[http_service.machine_checks]]\ncommand=["x"]\nkill_signal="SIGNOPE"'),
+    'error',
+    'http_service.machine_checks[0].kill_signal',
+    /"SIGNOPE"/,
+  ],
+  [
+    'too many machine checks',
+    '[[machine_checks]]\ncommand=["x"]\n'.repeat(9),
+    'error',
+    'machine_checks[8]',
+    /9 machine checks are too many/,
+  ],
+  [
+    'machine checks that no deploy runs',
+    '[deploy]\nstrategy="immediate"\n[[machine_checks]]\ncommand=["x"]',
+    'warning',
+    'machine_checks',
+    /"immediate" runs no machine checks/,
   ],
   ['kill_signal', 'kill_signal="SIGNOPE"', 'error', 'kill_signal', /"SIGNOPE"/],
   ['kill_timeout', 'kill_timeout="later"', 'error', 'kill_timeout', /"later"/],
@@ -374,7 +409,7 @@ test('unsupported sections are named, an empty [build] is not', () => {
   assert.deepEqual(paths('[build]'), [])
   assert.deepEqual(
     paths('image="x"\n[build]\nimage="y"\n[deploy]\nstrategy="canary"\n[[mounts]]\nsource="d"'),
-    ['build', 'image', 'deploy.strategy', 'mounts'],
+    ['build', 'image', 'mounts'],
   )
   assert.match(unsupported(parsed('[build]\nimage="nginx"'))[0]!.fix, /folder of fly.toml/)
 })

@@ -7,6 +7,7 @@ import type { AppConfig } from './schema.ts'
 import { checkChecks } from './validate-checks.ts'
 import { checkCommand } from './validate-command.ts'
 import { checkDeploy } from './validate-deploy.ts'
+import { checkMachineChecks } from './validate-machine-checks.ts'
 import { checkServices } from './validate-services.ts'
 import { checkVm } from './validate-vm.ts'
 
@@ -27,6 +28,7 @@ export function validate(config: AppConfig, text?: string): Problem[] {
     checkProcesses,
     checkServices,
     checkChecks,
+    checkMachineChecks,
     checkVm,
     checkRestart,
     checkDeploy,
@@ -54,8 +56,6 @@ export function unsupported(config: AppConfig): Problem[] {
     const fix = 'Remove it: the folder of fly.toml is deployed as it is.'
     add('image', `${shown(config.image)}: images of a registry cannot be run yet`, fix)
   }
-  if (config.deploy?.strategy === 'canary')
-    add('deploy.strategy', 'canary deploys are not there yet', 'Use "rolling" or "bluegreen".')
   if (config.mounts && config.mounts.length > 0) {
     add('mounts', 'volumes are not there yet', 'Remove [mounts]; /tmp is writable but not kept.')
   }

@@ -65,6 +65,7 @@ export class BackhaulConnection extends HttpConnection {
         wantsUpgrade: head.upgrade !== '',
         responseMode: 'pristine',
         alone: policy.proxyProto !== null || head.upgrade !== '',
+        record: null,
       },
       body,
       this.body.done,

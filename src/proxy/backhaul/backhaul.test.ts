@@ -47,6 +47,7 @@ async function nearEdge(
       return host && { ...host, meshAddress: '127.0.0.1' }
     },
     region: (code) => view.region(code),
+    explainGrants: () => [],
     distanceMs: (a, b) => (a === b ? 0 : 100),
   }
   return lab.edge(apps(machines), { hosts: HOSTS, backhaulPort, view: onLoopback, ...rest })

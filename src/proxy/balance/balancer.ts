@@ -1,4 +1,5 @@
 import type { Candidate, HostRoute, PortRoute } from '../../view/edge-view.ts'
+import type { LoadBucket } from './loads.ts'
 import type { Steering } from './steering.ts'
 
 /**
@@ -7,6 +8,26 @@ import type { Steering } from './steering.ts'
  */
 export interface Balancer {
   claim(route: PortRoute, wanted: ClaimOptions): Lease | Refusal
+  /** What a claim at this moment would go by; the best first. Claims nothing. */
+  explain(route: PortRoute, wanted: ClaimOptions): readonly Standing[]
+}
+
+/** How one candidate stands. */
+export interface Standing {
+  readonly candidate: Candidate
+  /** Why it cannot be chosen; null when it can. */
+  readonly refused: RefusalReason | null
+  /** The least is chosen; equal ones at random. */
+  readonly score: number
+  readonly distanceMs: number
+  readonly bucket: LoadBucket
+  /** Null for machines of other hosts, which count for themselves. */
+  readonly inFlight: number | null
+  readonly isLastResort: boolean
+  /** It fails requests, and gets none while others can serve. */
+  readonly isEjected: boolean
+  /** How far it is from what the request asks for (Steering); 0 is nothing better. */
+  readonly rank: number
 }
 
 export interface ClaimOptions {
@@ -74,6 +95,8 @@ export type RefusalReason =
   | 'down'
   /** All that could serve are at their hard limit: worth waiting for. */
   | 'hard-limit'
+  /** The request may only go elsewhere. */
+  | 'unwanted'
   // What a host answers about one machine of its own.
   | 'not-here'
   | 'not-started'

@@ -10,6 +10,7 @@ import type {
   Refusal,
   RefusalReason,
   Released,
+  Standing,
 } from './balancer.ts'
 import { type LoadBucket, LoadTable } from './loads.ts'
 import { Marks } from './marks.ts'
@@ -36,7 +37,7 @@ export interface NearestOptions {
 const REFUSALS = Object.fromEntries(
   (
     [
-      ...['none', 'unavailable', 'down', 'starting', 'hard-limit'],
+      ...['none', 'unavailable', 'down', 'starting', 'hard-limit', 'unwanted'],
       ...['not-here', 'not-started', 'cordoned', 'unhealthy'],
     ] as RefusalReason[]
   ).map((refused) => [refused, { refused }]),
@@ -64,6 +65,7 @@ export function nearestBalancer(options: NearestOptions): Balancer {
         ? nearest.choose(route, wanted)
         : nearest.claimOwn(route, wanted.machine, wanted)
     },
+    explain: (route, wanted) => nearest.explain(route, wanted),
   }
 }
 
@@ -85,6 +87,11 @@ class Nearest {
   #bestVia: HostRoute | null = null
   /** The route seen last whose machines have all served for long: that stays so. */
   #settled: PortRoute | null = null
+  /** Some machine of the route that is looked at has just begun to serve. */
+  #ramping = false
+  /** What the last `#judge` found. */
+  #via: HostRoute | null = null
+  #score = Infinity
 
   constructor(options: NearestOptions) {
     this.#options = options
@@ -122,12 +129,29 @@ class Nearest {
     return this.#claim(null, candidate, null) ?? REFUSALS['hard-limit']
   }
 
-  #pick(route: PortRoute, { exclude, probe, steering = null }: ClaimOptions): Refusal | null {
-    const { host, view, random, now } = this.#options
-    const { down, outliers } = this.#pool
-    const ramping = route !== this.#settled && this.#isRamping(route)
-    const nowMs = ramping ? now() : 0
-    const forced = steering !== null && steering.forcedMachine !== ''
+  /** All candidates as the next claim would see them, the one that it would choose first. */
+  explain(route: PortRoute, wanted: ClaimOptions): Standing[] {
+    const { region, view } = this.#options
+    this.#ramping = this.#isRamping(route)
+    const standings = route.candidates.map((candidate): Standing => {
+      const refused = this.#judge(candidate, wanted)
+      const isLocal = candidate.endpoint.host === this.#options.host
+      return {
+        ...{ candidate, refused, score: this.#score, bucket: this.#bucket(candidate, isLocal) },
+        distanceMs: view.distanceMs(region, candidate.endpoint.region),
+        inFlight: isLocal ? this.#inFlight(candidate) : null,
+        isLastResort: refused === null && this.#score >= LAST,
+        isEjected: refused === null && this.#score >= EJECTED,
+        rank: wanted.steering?.rank(candidate.endpoint) ?? 0,
+      }
+    })
+    return standings.sort((a, b) => a.score - b.score || a.distanceMs - b.distanceMs)
+  }
+
+  #pick(route: PortRoute, wanted: ClaimOptions): Refusal | null {
+    const { random, now } = this.#options
+    this.#ramping = route !== this.#settled && this.#isRamping(route)
+    const nowMs = this.#ramping ? now() : 0
     let best: Candidate | null = null
     let bestVia: HostRoute | null = null
     let bestScore = Infinity
@@ -135,31 +159,18 @@ class Nearest {
     let weights = 0
     let refused: RefusalReason = 'none'
     for (const candidate of route.candidates) {
-      const { endpoint } = candidate
-      if (exclude?.has(endpoint.machine)) continue
-      const rank = steering === null ? 0 : steering.rank(endpoint)
-      if (rank === Infinity) continue
-      if (!isServing(candidate, forced)) {
-        refused = rather(refused, whyNot(endpoint))
+      const why = this.#judge(candidate, wanted)
+      if (why !== null) {
+        refused = rather(refused, why)
         continue
       }
-      const via = endpoint.host === host ? null : view.host(endpoint.host)
-      if (via === undefined) continue
-      if (down.has(endpoint.machine)) {
-        refused = rather(refused, 'down')
-        continue
-      }
-      const bucket = this.#bucket(candidate, via === null)
-      if (bucket === 2) refused = 'hard-limit'
-      if (bucket === 2 && (via === null || !isProbed(endpoint.machine, probe))) continue
-      let score = this.#score(endpoint, via, bucket, ramping) + rank * RANK_STEP
-      if (!outliers.isEmpty && !forced && outliers.isEjected(candidate)) score += EJECTED
+      const score = this.#score
       if (score > bestScore) continue
-      const weight = ramping ? rampWeight(candidate, slowStartMsOf(route), nowMs) : 1
+      const weight = this.#ramping ? rampWeight(candidate, slowStartMsOf(route), nowMs) : 1
       weights = score < bestScore ? weight : weights + weight
       if (score === bestScore && random() * weights >= weight) continue
       best = candidate
-      bestVia = via
+      bestVia = this.#via
       bestScore = score
     }
     // One that fails is better than nobody, but not better than a short wait.
@@ -169,10 +180,39 @@ class Nearest {
     return best ? null : REFUSALS[refused]
   }
 
+  /** Why the candidate cannot be chosen; null when it can, and `#via` and `#score` are its own then. */
+  #judge(candidate: Candidate, wanted: ClaimOptions): RefusalReason | null {
+    const { exclude, probe, steering = null } = wanted
+    const { host, view } = this.#options
+    const { down, outliers } = this.#pool
+    const { endpoint } = candidate
+    this.#score = Infinity
+    if (exclude?.has(endpoint.machine)) return 'none'
+    const rank = steering === null ? 0 : steering.rank(endpoint)
+    if (rank === Infinity) return 'unwanted'
+    const forced = steering !== null && steering.forcedMachine !== ''
+    if (!isServing(candidate, forced)) return whyNot(endpoint)
+    const via = endpoint.host === host ? null : view.host(endpoint.host)
+    if (via === undefined) return 'none'
+    if (down.has(endpoint.machine)) return 'down'
+    const bucket = this.#bucket(candidate, via === null)
+    if (bucket === 2 && (via === null || !isProbed(endpoint.machine, probe))) return 'hard-limit'
+    this.#via = via
+    this.#score = this.#scoreOf(endpoint, via, bucket) + rank * RANK_STEP
+    if (!outliers.isEmpty && !forced && outliers.isEjected(candidate)) this.#score += EJECTED
+    return null
+  }
+
   #isRamping(route: PortRoute): boolean {
     if (route.candidates.length > 1 && isRamping(route, this.#options.now())) return true
     this.#settled = route
     return false
+  }
+
+  #inFlight(candidate: Candidate): number | null {
+    const { loads } = this.#pool
+    const slot = loads.slotOf(candidate.endpoint.machine, candidate.service)
+    return slot < 0 ? null : loads.cells.count(slot)
   }
 
   #bucket(candidate: Candidate, local: boolean): LoadBucket {
@@ -183,11 +223,11 @@ class Nearest {
     return loads.bucket(loads.slotOf(machine, candidate.service), service.concurrency)
   }
 
-  #score(endpoint: Endpoint, via: HostRoute | null, bucket: LoadBucket, ramping: boolean): number {
+  #scoreOf(endpoint: Endpoint, via: HostRoute | null, bucket: LoadBucket): number {
     const { region, view } = this.#options
     const distance = Math.min(view.distanceMs(region, endpoint.region), DISTANCE_MAX)
     // A new machine would get the whole of what its own host accepts.
-    const elsewhere = via === null || ramping ? 0 : HOST_STEP
+    const elsewhere = via === null || this.#ramping ? 0 : HOST_STEP
     const score = distance * DISTANCE_STEP + (bucket & 1) * BUCKET_STEP + elsewhere
     if (bucket === 2) return PROBE + score
     const last = (via !== null && !via.live) || this.#isSuspect(endpoint)

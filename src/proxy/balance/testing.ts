@@ -32,6 +32,7 @@ export function setUp(machines: TestMachine[], random = () => 0) {
     app: (name) => index.app(name),
     host: (id) => index.host(id),
     region: (code) => index.region(code),
+    explainGrants: () => [],
     distanceMs: (a, b) => (a === b ? 0 : (DISTANCES[`${a} ${b}`] ?? 1e6)),
   }
   const route = view.app('hello')!.port('tcp', 80)!

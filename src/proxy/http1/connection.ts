@@ -29,6 +29,9 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   protected readonly exchange: Exchange
   /** The connection ends with the present response. */
   protected closing = false
+  /** Octets from and to the client since the connection began. */
+  protected received = 0
+  protected sent = 0
   /** How long the present request may go without an octet. */
   protected idleMs = limits.REQUEST_IDLE_MS
   protected readonly body = new BodyTracker()
@@ -73,6 +76,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   protected abstract onRequest(head: RequestHead, body: Buffer | string): void
   /** Sends the answer to a head that is refused; the connection ends. */
   protected abstract refuse(fault: HeadFault): void
+  /** The present request, if there is one, is over; `isWhole`: its response has been sent. */
+  protected onEnded(_isWhole: boolean): void {}
   abstract requestText(lease: Lease, head: string, headEnd: string): string
   abstract onAccepted(): void
   abstract sendFailure(status: 502 | 503 | 504, code: string, message: string): void
@@ -87,11 +92,13 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   }
 
   protected send(text: string): void {
+    this.sent += text.length
     this.ctx.counters.bytesToClients += text.length
     if (!this.socket.write(text, 'latin1')) this.#block()
   }
 
   protected sendBytes(data: Buffer): void {
+    this.sent += data.length
     this.ctx.counters.bytesToClients += data.length
     if (!this.socket.write(data)) this.#block()
   }
@@ -113,6 +120,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
 
   /** Octets from the client; also called with what was read before this object existed. */
   onData(data: Buffer): void {
+    this.received += data.length
     this.ctx.counters.bytesFromClients += data.length
     switch (this.#state) {
       case STATE.head:
@@ -261,6 +269,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     if (this.#state === STATE.closed) return
     this.#state = STATE.closed
     this.#held = null
+    this.onEnded(false)
     this.ctx.deadlines.delete(this)
     this.ctx.counters.connectionsOpen--
     this.ctx.connections.delete(this)
@@ -375,6 +384,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
       this.sendBytes(Buffer.from(part))
       return
     }
+    this.sent += part.length
     this.ctx.counters.bytesToClients += part.length
     if (!this.socket.write(part, stream.lend())) this.#block()
   }
@@ -396,6 +406,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   /** The response is complete. */
   #next(): void {
     if (this.#state === STATE.closed) return
+    this.onEnded(true)
     if (this.closing || this.#ended) {
       this.#end()
       return

@@ -1,5 +1,5 @@
 import type { ResponseHead, ResponseMode } from '../../base/http1/response-head.ts'
-import type { PortRoute } from '../../view/edge-view.ts'
+import type { Candidate, PortRoute } from '../../view/edge-view.ts'
 import { codeOfRefusal, DRAINING } from '../backhaul/preface.ts'
 import {
   isRefusal,
@@ -12,6 +12,8 @@ import type { Steering } from '../balance/steering.ts'
 import type { Turn, Waiter } from '../balance/wait-queues.ts'
 import type { ProxyContext } from '../context.ts'
 import { NO_ANSWER, textOf } from '../errors/codes.ts'
+import type { RequestRecord } from '../observe/record.ts'
+import type { InstanceSeries } from '../observe/series.ts'
 import { Attempts } from '../upstream/attempts.ts'
 import type { UpstreamConnection } from '../upstream/connection.ts'
 import type { UpstreamFailure, UpstreamUser } from '../upstream/exchange.ts'
@@ -52,6 +54,8 @@ export interface ExchangeRequest {
   readonly responseMode: ResponseMode
   /** Nobody else may use the upstream connection. */
   readonly alone: boolean
+  /** Where its way is written down; mostly nowhere. */
+  readonly record: RequestRecord | null
 }
 
 /**
@@ -67,6 +71,9 @@ export class Exchange implements UpstreamUser, Waiter {
   responded = false
   ticket = 0
   waitsUntil = 0
+  /** In the time of `ctx.clock`: when the request began, and its response. */
+  beganAt = 0
+  headAt = 0
 
   readonly #ctx: ProxyContext
   readonly #client: ExchangeClient
@@ -80,6 +87,10 @@ export class Exchange implements UpstreamUser, Waiter {
   #budget: RetryBudget | null = null
   #budgetApp = ''
   #fresh = false
+  #sentAt = 0
+  /** What is counted of the machine that was asked last on this connection. */
+  #instance: InstanceSeries | null = null
+  #instanceOf: Candidate | null = null
   #waiting = false
   /** Where it waits among those for the same port. */
   #lane = ''
@@ -114,6 +125,8 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#attempts.begin(this.#ctx.deadlines.now)
     this.#fresh = false
     this.#crowded = false
+    this.beganAt = this.#ctx.clock()
+    this.#sentAt = this.beganAt
     const { route, machine, steering } = request
     this.#lane = steering === null ? '' : steering.lane
     if (machine === null) this.#countRequest(route.app)
@@ -182,6 +195,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onAccepted(): void {
     this.#accepted = true
+    this.#request!.record?.accepted(this.#ctx.clock())
     this.#body.taken(this.#request!.idempotent)
     this.#client.onAccepted()
     if (!this.requestDone) this.#client.resumeReading()
@@ -195,8 +209,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onResponse(head: ResponseHead, text: string, from: number, to: number, done: boolean): void {
     this.responded = true
-    if (head.status >= 500) this.#lease!.failed('broke')
-    else this.#lease!.succeeded()
+    this.#answered(head.status)
     if (done) this.#finish()
     else this.#body.drop()
     this.#client.sendResponse(head, text, from, to, done)
@@ -214,6 +227,8 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#accepted = false
     this.#lease = null
     this.#ctx.counters.error(failure.code)
+    this.#sentAt = 0
+    this.#request!.record?.failed(failure, this.#ctx.clock())
     // An app that closes idle connections, or an edge that is being replaced, is no reason to try
     // another machine.
     this.#fresh = failure.reused || failure.code === DRAINING
@@ -245,7 +260,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   onSwitched(head: ResponseHead, from: number, to: number): void {
     this.responded = true
-    this.#lease!.succeeded()
+    this.#answered(head.status)
     this.#body.drop()
     this.#client.switchProtocols(head, from, to)
   }
@@ -325,6 +340,9 @@ export class Exchange implements UpstreamUser, Waiter {
   #send(lease: Lease): void {
     const request = this.#request!
     this.#lease = lease
+    // A clock is read again only where time has passed since the request came.
+    if (this.#sentAt === 0) this.#sentAt = this.#ctx.clock()
+    request.record?.sent(lease, this.#sentAt)
     const upstream = this.#ctx.upstreams.take(lease, this.#fresh, request.alone)
     this.#upstream = upstream
     this.#accepted = false
@@ -362,6 +380,8 @@ export class Exchange implements UpstreamUser, Waiter {
       return false
     }
     this.#waiting = true
+    this.#sentAt = 0
+    this.#request!.record?.waiting(reason, this.#ctx.clock())
     this.#attempts.waits(reason)
     return true
   }
@@ -384,6 +404,24 @@ export class Exchange implements UpstreamUser, Waiter {
 
   #log(code: string, message: string, app: string, machine: string): void {
     this.#ctx.appLog.write({ app, machine, level: 'error', code, message })
+  }
+
+  /** The response's head is there. */
+  #answered(status: number): void {
+    const { candidate, via } = this.#lease!
+    if (status >= 500) this.#lease!.failed('broke')
+    else this.#lease!.succeeded()
+    const now = this.#ctx.clock()
+    this.headAt = now
+    this.#request!.record?.answered(status, now)
+    // A machine elsewhere is counted by the edge of its own host.
+    if (via !== null) return
+    if (candidate !== this.#instanceOf) {
+      const { app, machine } = candidate.endpoint
+      this.#instanceOf = candidate
+      this.#instance = this.#ctx.apps.instance(app, machine)
+    }
+    this.#instance!.responded(status, now - this.#sentAt)
   }
 
   /** Nothing of the request is held any more. */

@@ -15,6 +15,8 @@ export interface HttpPolicy {
   readonly proxyProto: PortRoute['proxyProtoVersion'] | null
   /** The cookie that keeps a client with its machine; null: none. */
   readonly sticky: ServiceOptions['sticky']
+  /** Requests that the app's own log tells of; null: none. */
+  readonly accessLog: { readonly sampleRate: number; readonly query: boolean } | null
 }
 
 const policies = new WeakMap<PortRoute, HttpPolicy>()
@@ -59,7 +61,15 @@ function readPolicy(route: PortRoute): HttpPolicy {
     added,
     proxyProto: route.handlers.includes('proxy_proto') ? route.proxyProtoVersion : null,
     sticky: route.options?.sticky ?? null,
+    accessLog: accessLogOf(options.access_log),
   }
+}
+
+function accessLogOf(value: unknown): HttpPolicy['accessLog'] {
+  if (typeof value !== 'object' || value === null) return null
+  const { sample_rate: sampleRate = 1, query } = value as Record<string, unknown>
+  if (typeof sampleRate !== 'number' || !(sampleRate > 0)) return null
+  return { sampleRate, query: query === true }
 }
 
 const asRecord = (value: unknown): Record<string, unknown> =>

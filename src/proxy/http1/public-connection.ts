@@ -13,6 +13,7 @@ import { echoResponse } from '../echo.ts'
 import { CODES } from '../errors/codes.ts'
 import { ownResponse } from '../errors/pages.ts'
 import { RETRY_AFTER_SECONDS } from '../limits.ts'
+import { ClientObserver } from '../observe/client-observer.ts'
 import { RateLimiter } from '../rates/rate-limiter.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
 import { HttpConnection } from './connection.ts'
@@ -56,6 +57,7 @@ export class PublicConnection extends HttpConnection {
   readonly #prefaceOrigin: string
   #route: PortRoute | null = null
   #policy: HttpPolicy | null = null
+  readonly #seen: ClientObserver
   #steering: Steering | null = null
   #limiter: RateLimiter | null = null
   /** Of a sticky service: the machine that the client's cookie names, and the one that it is sent to. */
@@ -77,6 +79,7 @@ export class PublicConnection extends HttpConnection {
     this.#origin = origin
     this.#resolver = resolver
     this.#ids = ids
+    this.#seen = new ClientObserver(ctx, origin)
     const { clientAddress, localAddress, localPort, https } = origin
     this.#forwardedFor = `${clientAddress}, ${localAddress}\r\n`
     this.#fixed =
@@ -106,14 +109,17 @@ export class PublicConnection extends HttpConnection {
       else this.#onUnknown(route, head.host)
       return
     }
-    if (route.forceHttps && !this.#origin.https) {
-      this.#redirect(head)
-      return
-    }
     if (route !== this.#route) {
       this.#route = route
       this.#policy = policyOf(route)
+      this.#seen.routed(route, this.#policy)
       this.#limiter = RateLimiter.of(this.ctx, route, this.#origin.clientAddress)
+    }
+    const policy = this.#policy!
+    this.#seen.begin(head, route, this.#requestId)
+    if (route.forceHttps && !this.#origin.https) {
+      this.#redirect(head)
+      return
     }
     if (this.#limiter !== null) {
       const waitMs = this.#limiter.take()
@@ -122,7 +128,6 @@ export class PublicConnection extends HttpConnection {
         return
       }
     }
-    const policy = this.#policy!
     const steering = head.routing && readRouting(head.routing, this.ctx.view, this.ctx.counters)
     if (steering && 'status' in steering) {
       this.#answer(steering.status, steering.reason)
@@ -133,6 +138,7 @@ export class PublicConnection extends HttpConnection {
       this.#steering ??= new Steering({})
       this.#steering.release = drawRelease(route.split, this.ctx.random())
     }
+    if (this.#steering !== null) this.#seen.steered(route, this.#steering)
     this.idleMs = policy.idleMs
     this.deadline = this.ctx.deadlines.now + policy.idleMs
     this.exchange.begin(
@@ -146,6 +152,7 @@ export class PublicConnection extends HttpConnection {
         wantsUpgrade: head.upgrade !== '',
         responseMode: policy.pristine ? 'pristine' : 'public',
         alone: policy.proxyProto !== null || head.upgrade !== '',
+        record: this.#seen.record,
       },
       body,
       this.body.done,
@@ -200,6 +207,11 @@ export class PublicConnection extends HttpConnection {
 
   onAccepted(): void {}
 
+  protected override onEnded(isWhole: boolean): void {
+    this.#seen.ended(isWhole, this.received, this.sent)
+    if (!isWhole) this.#seen.closed()
+  }
+
   sendFailure(status: 502 | 503 | 504, code: string, message: string): void {
     this.#answer(status, message, code, status === 503 ? RETRY_AFTER : undefined)
   }
@@ -230,6 +242,8 @@ export class PublicConnection extends HttpConnection {
       else if (this.#minor === 0) fields += 'Connection: keep-alive\r\n'
       if (!head.hasDate) fields += `Date: ${new Date().toUTCString()}\r\n`
     }
+    this.#seen.responded(head.status, this.exchange.headAt - this.exchange.beganAt, '')
+    fields += this.#seen.explainField()
     const start = head.statusText === '200 OK' ? OK_LINE : `HTTP/1.1 ${head.statusText}\r\n`
     if (policy.pristine) return `${start}${fields}\r\n`
     const own = head.minor === 1 ? RESPONSE_FIELDS : RESPONSE_FIELDS_10
@@ -299,6 +313,8 @@ export class PublicConnection extends HttpConnection {
   #redirect(head: RequestHead): void {
     const host = (head.host || hostOf(this.#origin.localAddress)).replace(/:\d*$/, '')
     const location = `https://${host}${head.target === '*' ? '/' : head.target}`
+    // Nothing is waited for: no time has passed.
+    this.exchange.beganAt = this.ctx.clock()
     this.#answer(301, location, undefined, `Location: ${location}\r\n`)
   }
 
@@ -307,8 +323,11 @@ export class PublicConnection extends HttpConnection {
     this.ctx.counters.requests[(status / 100) | 0]!++
     const { closing: close } = this
     const toHead = this.#toHead
+    this.#seen.responded(status, this.ctx.clock() - this.exchange.beganAt, code ?? '')
+    const explained = this.#seen.explainField()
+    const all = explained === '' ? fields : explained + (fields ?? '')
     this.answer(
-      ownResponse({ status, text, code, fields, requestId: this.#requestId, close, toHead }),
+      ownResponse({ status, text, code, fields: all, requestId: this.#requestId, close, toHead }),
     )
   }
 }

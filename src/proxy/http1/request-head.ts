@@ -51,6 +51,8 @@ const ID = {
   forceInstance: 12,
   /** Dropped without a look: hop by hop, or what only the edge may assert. */
   dropped: 13,
+  traceparent: 14,
+  explain: 15,
 } as const
 
 const NAMES = new NameTable({
@@ -66,6 +68,8 @@ const NAMES = new NameTable({
   'fly-force-region': ID.forceRegion,
   'fly-prefer-instance-id': ID.preferInstance,
   'fly-force-instance-id': ID.forceInstance,
+  traceparent: ID.traceparent,
+  'fairway-explain': ID.explain,
   'keep-alive': ID.dropped,
   'proxy-connection': ID.dropped,
   // H15; also a promise about trailers that is ours to make to the app, not the client's.
@@ -123,6 +127,10 @@ export class RequestHead {
   idempotent = false
   /** What the client asks for in routing headers; null when it has none. */
   routing: RoutingFields | null = null
+  /** As sent, or ''; several are none (W3C Trace Context 3.2). */
+  traceparent = ''
+  /** The token that an operator shows for an explanation, or ''; never passed on. */
+  explain = ''
   /**
    * What goes on: request line and field lines, without hop-by-hop ones and (unless trusted)
    * without what only an edge asserts. Ends with CRLF; the empty line is not in it.
@@ -163,6 +171,8 @@ export class RequestHead {
     this.forwardedFor = ''
     this.hasForwardedPort = false
     this.routing = null
+    this.traceparent = ''
+    this.explain = ''
     this.forward = ''
   }
 
@@ -300,6 +310,11 @@ export class RequestHead {
       this.upgrade = value
     } else if (id === ID.forwardedFor) {
       this.forwardedFor += this.forwardedFor === '' ? value : `, ${value}`
+    } else if (id === ID.traceparent) {
+      this.traceparent = this.traceparent === '' ? value : SEVERAL
+      return null
+    } else if (id === ID.explain) {
+      this.explain = value
     } else if (id === ID.forwardedPort) {
       this.hasForwardedPort = true
       return null
@@ -363,6 +378,9 @@ export class RequestHead {
     return null
   }
 }
+
+/** No valid value of anything. */
+const SEVERAL = ','
 
 const SPAN = newFieldSpan()
 

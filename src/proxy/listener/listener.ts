@@ -1,9 +1,9 @@
 import net from 'node:net'
 import { unmapped } from '../../base/ip.ts'
-import type { AppRoutes, PortRoute } from '../../view/edge-view.ts'
+import type { PortRoute } from '../../view/edge-view.ts'
 import type { ProxyContext } from '../context.ts'
 import { CODES } from '../errors/codes.ts'
-import { PublicConnection, type PublicOrigin } from '../http1/public-connection.ts'
+import { PublicConnection, type PublicOrigin, type Resolver } from '../http1/public-connection.ts'
 import { RequestIds } from '../http1/request-id.ts'
 import * as limits from '../limits.ts'
 import { RateLimiter } from '../rates/rate-limiter.ts'
@@ -36,53 +36,55 @@ export function createListener(
       return
     }
     const destination = destinationOf(socket)
-    const owner = ctx.view.address(destination.address)
-    if (!owner || !socket.remoteAddress) reset(ctx, socket)
-    else {
-      const origin: PublicOrigin = {
-        clientAddress: unmapped(socket.remoteAddress),
-        clientPort: socket.remotePort ?? 0,
-        localAddress: destination.address,
-        localPort: destination.port,
-        https: false,
-      }
-      if (owner.kind === 'shared') acceptShared(ctx, socket, origin, ids)
-      else acceptDedicated(ctx, socket, origin, ids, owner.app)
+    const accepted = socket.remoteAddress
+      ? receptionOf(ctx, destination.address, destination.port)
+      : NO_ADDRESS
+    if (accepted.how === 'reset' || !socket.remoteAddress) {
+      reset(ctx, socket)
+      return
+    }
+    const origin: PublicOrigin = {
+      clientAddress: unmapped(socket.remoteAddress),
+      clientPort: socket.remotePort ?? 0,
+      localAddress: destination.address,
+      localPort: destination.port,
+      https: false,
+    }
+    if (accepted.how === 'http') new PublicConnection(ctx, socket, origin, accepted.resolver, ids)
+    else if (accepted.how === 'tcp') {
+      if (isOverRate(ctx, accepted.route, origin)) reset(ctx, socket)
+      else forwardTcp(ctx, socket, origin, accepted.route, ids.next())
+    } else {
+      sayNoCertificate(ctx, accepted.route)
+      reset(ctx, socket)
     }
   })
 }
 
-function acceptShared(
-  ctx: ProxyContext,
-  socket: net.Socket,
-  origin: PublicOrigin,
-  ids: RequestIds,
-): void {
-  if (origin.localPort !== SHARED_HTTP_PORT) {
-    reset(ctx, socket)
-    return
-  }
-  const resolver = new SharedResolver(ctx, origin.localAddress, origin.localPort)
-  new PublicConnection(ctx, socket, origin, resolver, ids)
-}
+/** What becomes of a connection to an address and port. */
+export type Reception =
+  | { readonly how: 'reset'; readonly why: 'no-address' | 'no-port' }
+  | { readonly how: 'no-certificate'; readonly route: PortRoute }
+  | { readonly how: 'http'; readonly resolver: Resolver }
+  | { readonly how: 'tcp'; readonly route: PortRoute }
 
-function acceptDedicated(
-  ctx: ProxyContext,
-  socket: net.Socket,
-  origin: PublicOrigin,
-  ids: RequestIds,
-  app: AppRoutes,
-): void {
-  const route = app.port('tcp', origin.localPort)
-  if (!route) reset(ctx, socket)
-  else if (route.handlers.includes('tls') || route.handlers.includes('pg_tls')) {
-    sayNoCertificate(ctx, route)
-    reset(ctx, socket)
-  } else if (route.handlers.includes('http')) {
-    const resolver = new DedicatedResolver(ctx, origin.localAddress, origin.localPort)
-    new PublicConnection(ctx, socket, origin, resolver, ids)
-  } else if (isOverRate(ctx, route, origin)) reset(ctx, socket)
-  else forwardTcp(ctx, socket, origin, route, ids.next())
+const NO_ADDRESS: Reception = { how: 'reset', why: 'no-address' }
+const NO_PORT: Reception = { how: 'reset', why: 'no-port' }
+
+export function receptionOf(ctx: ProxyContext, address: string, port: number): Reception {
+  const owner = ctx.view.address(address)
+  if (!owner) return NO_ADDRESS
+  if (owner.kind === 'shared')
+    return port === SHARED_HTTP_PORT
+      ? { how: 'http', resolver: new SharedResolver(ctx, address, port) }
+      : NO_PORT
+  const route = owner.app.port('tcp', port)
+  if (!route) return NO_PORT
+  if (route.handlers.includes('tls') || route.handlers.includes('pg_tls'))
+    return { how: 'no-certificate', route }
+  if (route.handlers.includes('http'))
+    return { how: 'http', resolver: new DedicatedResolver(ctx, address, port) }
+  return { how: 'tcp', route }
 }
 
 function isOverRate(ctx: ProxyContext, route: PortRoute, { clientAddress }: PublicOrigin): boolean {

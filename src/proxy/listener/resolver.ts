@@ -1,3 +1,4 @@
+import { appName } from '../../model/app-name.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import type { ProxyContext } from '../context.ts'
 import { ECHO_NAME } from '../echo.ts'
@@ -67,17 +68,4 @@ export class SharedResolver implements Resolver {
     const route = app.port('tcp', this.#port)
     return isHttp(route) ? route : 'no-port'
   }
-}
-
-/** The app that a Host header names under one of the domains. */
-export function appName(host: string, domains: readonly string[]): string | undefined {
-  const name = host.toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '')
-  for (const domain of domains) {
-    const cut = name.length - domain.length - 1
-    if (cut <= 0 || name.charCodeAt(cut) !== 46 || !name.endsWith(domain)) continue
-    const label = name.slice(0, cut)
-    // A name below an app's own is not the app.
-    return label.includes('.') ? undefined : label
-  }
-  return undefined
 }

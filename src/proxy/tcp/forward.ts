@@ -17,6 +17,7 @@ import type { OpenConnection, ProxyContext } from '../context.ts'
 import { textOf } from '../errors/codes.ts'
 import type { PublicOrigin } from '../http1/public-connection.ts'
 import * as limits from '../limits.ts'
+import type { EdgeSeries, InstanceSeries } from '../observe/series.ts'
 import { Attempts } from '../upstream/attempts.ts'
 import { mayRetry, type RetryBudget } from '../upstream/retry-budgets.ts'
 import { proxyHeader } from './proxy-header.ts'
@@ -66,6 +67,10 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   #waiting = false
   #open = false
   #closed = false
+  #dialledAt = 0
+  /** Of the app, where its client was accepted; of the machine, on its own host. */
+  #edge: EdgeSeries | null = null
+  #instance: InstanceSeries | null = null
 
   constructor(
     ctx: ProxyContext,
@@ -101,6 +106,10 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#attempts.begin(ctx.deadlines.now)
     const { app, port } = this.#route
     this.#budget?.requested()
+    if (this.#machine === null) {
+      this.#edge = ctx.apps.edge(app)
+      this.#edge.connected()
+    }
     if (this.#machine === null && ctx.waiting.has(app, port)) this.#onRefused('hard-limit')
     else this.#attempt(null)
   }
@@ -169,6 +178,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#lease = claimed
     this.deadline = this.#ctx.deadlines.now + limits.CONNECT_MS
     this.#ctx.counters.upstreamConnects++
+    this.#dialledAt = this.#ctx.clock()
     const upstream = this.#connect(claimed)
     this.#upstream = upstream
     upstream.on('error', (error: NodeJS.ErrnoException) => {
@@ -237,9 +247,21 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     const client = this.#client
     if (this.#acceptLine !== '') client.write(this.#acceptLine, 'latin1')
     if (first && first.length > 0) client.write(first)
-    const { counters } = this.#ctx
-    pump(client, upstream, (n) => (counters.bytesFromClients += n))
-    pump(upstream, client, (n) => (counters.bytesToClients += n))
+    const { counters, apps, clock } = this.#ctx
+    const { candidate, via } = this.#lease!
+    if (via === null) {
+      this.#instance = apps.instance(candidate.endpoint.app, candidate.endpoint.machine)
+      this.#instance.connected(clock() - this.#dialledAt)
+    }
+    const edge = this.#edge
+    pump(client, upstream, (n) => {
+      counters.bytesFromClients += n
+      edge?.moved(n, 0)
+    })
+    pump(upstream, client, (n) => {
+      counters.bytesToClients += n
+      edge?.moved(0, n)
+    })
   }
 
   /** Nothing of the client's has been sent: whatever failed, it can be tried again. */
@@ -290,6 +312,8 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#ctx.deadlines.delete(this)
     this.#ctx.counters.connectionsOpen--
     this.#ctx.counters.tunnelsOpen--
+    this.#edge?.disconnected()
+    this.#instance?.disconnected()
     if (this.#waiting) this.#ctx.waiting.leave(this.#route.app, this.#route.port, this)
     this.#upstream?.destroy()
     this.#upstream = null

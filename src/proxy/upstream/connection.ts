@@ -21,6 +21,8 @@ export interface UpstreamTarget {
 /** Where a connection goes when its response is complete. */
 export interface UpstreamHome {
   keep(connection: UpstreamConnection): boolean
+  /** It is open, after `ms`. */
+  connected(ms: number): void
   forget(connection: UpstreamConnection): void
   /** Makes sure that whoever is at the other end is still there; calls `gone` of all that wait if not. */
   check(): void
@@ -40,6 +42,7 @@ export class UpstreamConnection implements Timed {
   #user: UpstreamUser | null = null
   #state: number = STATE.idle
   #connected = false
+  readonly #dialledAt: number
   #accepted = false
   /** Requests served before the present one. */
   #served = 0
@@ -59,6 +62,7 @@ export class UpstreamConnection implements Timed {
     this.#home = home
     this.target = target
     this.deadline = ctx.deadlines.now + limits.CONNECT_MS
+    this.#dialledAt = ctx.clock()
     const onread = {
       buffer: () => this.#readBuffer(),
       callback: (n: number, data: Uint8Array) => this.#onRead(n, data as Buffer),
@@ -78,6 +82,10 @@ export class UpstreamConnection implements Timed {
     ctx.deadlines.add(this)
     ctx.counters.upstreamsOpen++
     ctx.counters.upstreamConnects++
+  }
+
+  get wasConnected(): boolean {
+    return this.#connected
   }
 
   get usable(): boolean {
@@ -163,6 +171,7 @@ export class UpstreamConnection implements Timed {
 
   #onConnect(): void {
     this.#connected = true
+    this.#home.connected(this.#ctx.clock() - this.#dialledAt)
     this.#watch()
     if (this.#accepted) this.#user?.onAccepted()
   }

@@ -3,6 +3,7 @@ import type { HostRoute } from '../../view/edge-view.ts'
 import type { Lease } from '../balance/balancer.ts'
 import type { ProxyContext } from '../context.ts'
 import * as limits from '../limits.ts'
+import type { InstanceSeries } from '../observe/series.ts'
 import { UpstreamConnection, type UpstreamHome, type UpstreamTarget } from './connection.ts'
 
 const REUSED_HEAD_END = '\r\n'
@@ -54,6 +55,8 @@ export class Upstreams {
       this.#pools.set(key, pool)
     }
     pool.via = via
+    const { app, machine } = candidate.endpoint
+    pool.series = via ? null : this.#ctx().apps.instance(app, machine)
     return pool
   }
 }
@@ -61,6 +64,8 @@ export class Upstreams {
 /** Idle connections to one address and port, the last used first, so that the others can age. */
 class Pool implements UpstreamHome {
   via: HostRoute | null
+  /** Of the machine at the other end; null: it is an edge. */
+  series: InstanceSeries | null = null
   /** Its last connection has gone, and others may have made a pool of the same name since. */
   closed = false
   readonly #target: UpstreamTarget
@@ -108,7 +113,12 @@ class Pool implements UpstreamHome {
     return true
   }
 
+  connected(ms: number): void {
+    this.series?.connected(ms)
+  }
+
   forget(connection: UpstreamConnection): void {
+    if (connection.wasConnected) this.series?.disconnected()
     const at = this.#idle.lastIndexOf(connection)
     if (at >= 0) {
       this.#idle.splice(at, 1)
