@@ -1,7 +1,7 @@
 // Sets up what a fresh machine lacks, then runs one of the project's commands with the pinned Node.
 // Plain JavaScript for Node 20 or later, without libraries: it runs before anything is installed.
 //
-// usage: node scripts/bootstrap.mjs up|test|test:unit|check|format|bench [arguments]
+// usage: node scripts/bootstrap.mjs up|test|test:unit|check|format|bench|fuzz [arguments]
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -30,13 +30,13 @@ const BASE = {
   newuidmap: 'uidmap',
   curl: 'curl',
 }
+const FUZZ = { nginx: 'nginx-light', haproxy: 'haproxy', python3: 'python3', curl: 'curl' }
 const TEST = {
+  ...FUZZ,
   dig: 'dnsutils',
   git: 'git',
   openssl: 'openssl',
   proxychains4: 'proxychains4',
-  nginx: 'nginx-light',
-  python3: 'python3',
   runuser: 'util-linux',
   psql: 'postgresql-client',
   pg_createcluster: 'postgresql',
@@ -50,7 +50,6 @@ const CLIENTS = {
 }
 const BENCH = {
   ...TEST,
-  haproxy: 'haproxy',
   caddy: 'caddy',
   wrk: 'wrk',
   squid: 'squid',
@@ -65,6 +64,7 @@ const WANTED = {
   check: {},
   format: {},
   bench: { ...BASE, ...BENCH },
+  fuzz: FUZZ,
 }
 // A test that takes longer hangs: it fails by name.
 const UNIT_MS_MAX = 240_000
@@ -138,6 +138,8 @@ function runTask() {
       return run(join(root, 'bin', 'fairway'), ['up', ...args])
     case 'bench':
       return run(node, [...flags, 'bench/main.ts', ...args])
+    case 'fuzz':
+      return run(node, [...flags, 'fuzz/main.ts', ...args])
     case 'check':
       return check()
     case 'format':

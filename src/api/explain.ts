@@ -1,14 +1,14 @@
-import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { isoTime } from '../base/clock.ts'
 import { FairwayError, invalid } from '../base/errors.ts'
 import { explainTarget, grantExplain } from '../control/explain.ts'
-import type { Explanation } from '../model/explanation.ts'
+import { Explanation } from '../model/explanation.ts'
 import type { Host } from '../model/resources.ts'
 import type { AgentCallFailed } from '../model/wire.ts'
 import type { ApiContext } from './context.ts'
-import { appPath, parseInput } from './input.ts'
+import { appPath } from './input.ts'
 import { closedSignal } from './machine-path.ts'
+import { type Api, Time } from './routes.ts'
 
 /** Explanations of requests (docs/observability.md): an edge is asked, in a region or the one that is named. */
 
@@ -16,16 +16,29 @@ const EXPLAIN_TIMEOUT_MS = 5_000
 /** Of the edges that could answer; one that does not is passed over. */
 const EDGES_TRIED_MAX = 3
 
-const explainBody = z.looseObject({
-  url: z.string().min(1).max(2_048),
-  /** Code of a region, or id of a host. */
-  from: z.string().min(1).max(64).optional(),
-  address: z.string().min(2).max(64).optional(),
-})
+const EXPLAIN = {
+  tag: 'Explanations',
+  summary: 'What an edge would do with a request to a URL, and why',
+  body: z.looseObject({
+    url: z.string().min(1).max(2_048),
+    /** Code of a region, or id of a host. */
+    from: z.string().min(1).max(64).optional(),
+    address: z.string().min(2).max(64).optional(),
+  }),
+  response: { 200: z.object({ explanation: Explanation.meta({ id: 'Explanation' }) }) },
+} as const
+const TOKEN = {
+  tag: 'Explanations',
+  summary: 'A token by which edges explain requests to the app that show it',
+  params: appPath,
+  response: {
+    200: z.object({ token: z.string(), expires_at: Time, hosts_waiting: z.array(z.string()) }),
+  },
+} as const
 
-export function registerExplain(api: FastifyInstance, context: ApiContext): void {
-  api.post('/api/v1/route_explain', async (request, reply) => {
-    const { url, from, address } = parseInput(explainBody, request.body, 'body')
+export function registerExplain(api: Api, context: ApiContext): void {
+  api.post('/api/v1/route_explain', { schema: EXPLAIN }, async (request, reply) => {
+    const { url, from, address } = request.body
     const target = await explainTarget(context, request.actor, url, address)
     const signal = AbortSignal.any([closedSignal(reply), AbortSignal.timeout(EXPLAIN_TIMEOUT_MS)])
     const { app, ...question } = target
@@ -38,8 +51,8 @@ export function registerExplain(api: FastifyInstance, context: ApiContext): void
     return { explanation }
   })
 
-  api.post('/api/v1/apps/:app/explain_tokens', async (request) => {
-    const { app } = parseInput(appPath, request.params, 'path')
+  api.post('/api/v1/apps/:app/explain_tokens', { schema: TOKEN }, async (request) => {
+    const { app } = request.params
     const { token, expiresAtMs, revision } = await grantExplain(context, request.actor, app)
     const { waiting } = await context.edges.waitFor(revision, context.config.attachWaitMs)
     return { token, expires_at: isoTime(expiresAtMs), hosts_waiting: waiting }
@@ -61,6 +74,11 @@ function edgesFrom({ fleet }: ApiContext, from: string | undefined): Host[] {
   return live.sort((a, b) => distance(a.region) - distance(b.region))
 }
 
+const NOT_UNDERSTOOD = {
+  code: 'edge_unreachable',
+  message: 'the host gave an answer that is no explanation',
+}
+
 async function ask(
   { calls }: ApiContext,
   hosts: readonly Host[],
@@ -71,9 +89,10 @@ async function ask(
   for (const { id } of hosts.slice(0, EDGES_TRIED_MAX)) {
     try {
       for await (const line of calls.call(id, { method: 'route-explain', ...question }, signal)) {
-        const answer = line as Explanation | AgentCallFailed
-        if (!('error' in answer)) return answer
-        last = new FairwayError(answer.error.code, answer.error.message, { status: 412 })
+        const explanation = Explanation.safeParse(line)
+        if (explanation.success) return explanation.data
+        const { code, message } = (line as Partial<AgentCallFailed>).error ?? NOT_UNDERSTOOD
+        last = new FairwayError(code, message, { status: 412 })
       }
     } catch (error) {
       if (!(error instanceof FairwayError)) throw error

@@ -33,6 +33,7 @@ export type Tag =
   | 'Addresses'
   | 'Egress'
   | 'Outbound proxies'
+  | 'Explanations'
   | 'Certificates'
   | 'Volumes'
   | 'Secrets'

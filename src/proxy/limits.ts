@@ -19,11 +19,17 @@ export const RETRY_BODY_BYTES_MAX = 64 * 1024
 
 /** While the process drains: a connection without any request yet waits so long for its first. */
 export const DRAIN_FIRST_REQUEST_MS = 2_000
-/** Time for a whole request head, from its first byte (or from the accept, for the first one). */
+/**
+ * Time for a whole request head, from its first byte (or from the accept, for the first one), unless
+ * http_options.headers_read_timeout says otherwise.
+ */
 export const HEAD_READ_MS = 30_000
 /** A client's connection without a request. */
 export const CLIENT_IDLE_MS = 60_000
-/** A request without a byte in either direction, unless http_options.idle_timeout says otherwise. */
+/**
+ * A request without a byte in either direction, unless http_options.idle_timeout says otherwise. Counted
+ * as `request_body_ms` when the client owes it, and as `request_idle_ms` when the app does.
+ */
 export const REQUEST_IDLE_MS = 60_000
 /** After a client's FIN its response may still take this long between two bytes. */
 export const HALF_CLOSE_GRACE_MS = 3_000
@@ -136,6 +142,7 @@ export type LimitName =
   | 'interim_responses'
   | 'head_read_ms'
   | 'client_idle_ms'
+  | 'request_body_ms'
   | 'request_idle_ms'
   | 'half_close_grace_ms'
   | 'linger'

@@ -26,3 +26,12 @@ function buildClasses(): Uint8Array {
   }
   return classes
 }
+
+export const isToken = (text: string): boolean => text !== '' && every(text, TOKEN)
+export const isFieldValue = (text: string): boolean => every(text, FIELD)
+
+function every(text: string, mask: number): boolean {
+  for (let i = 0; i < text.length; i++)
+    if (((CHAR_CLASS[text.charCodeAt(i)] ?? 0) & mask) === 0) return false
+  return true
+}

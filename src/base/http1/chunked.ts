@@ -5,19 +5,31 @@ import * as limits from './limits.ts'
 const S = {
   sizeFirst: 0,
   size: 1,
-  extension: 2,
-  sizeLf: 3,
-  data: 4,
-  dataCr: 5,
-  dataLf: 6,
-  trailerFirst: 7,
-  trailerName: 8,
-  trailerValue: 9,
-  trailerLf: 10,
-  endLf: 11,
-  done: 12,
+  sizeLf: 2,
+  data: 3,
+  dataCr: 4,
+  dataLf: 5,
+  trailerFirst: 6,
+  trailerName: 7,
+  trailerValue: 8,
+  trailerLf: 9,
+  endLf: 10,
+  done: 11,
+  // An extension's name and value: one octet of each, and then more of it.
+  extName: 12,
+  extNameMore: 13,
+  extValue: 14,
+  extToken: 15,
+  extQuoted: 16,
+  extEscaped: 17,
+  extEnd: 18,
 } as const
 
+const BAD_EXTENSION = 'a chunk extension is malformed'
+const QUOTE = 34
+const SEMICOLON = 59
+const EQUALS = 61
+const BACKSLASH = 92
 /** 52 bits: a size stays an exact number. */
 const SIZE_DIGITS_MAX = 13
 const TRAILER_NAME_BYTES_MAX = 128
@@ -88,8 +100,6 @@ export class ChunkedScanner {
       case S.sizeFirst:
       case S.size:
         return this.#size(c)
-      case S.extension:
-        return this.#extension(c)
       case S.sizeLf:
         if (c !== LF) return 'a chunk size is not ended by CRLF'
         this.#state = this.#left === 0 ? S.trailerFirst : S.data
@@ -101,7 +111,7 @@ export class ChunkedScanner {
         this.#state = S.sizeFirst
         return c === LF ? null : 'a chunk is not ended by CRLF'
       default:
-        return this.#trailer(c)
+        return this.#state >= S.extName ? this.#extension(c) : this.#trailer(c)
     }
   }
 
@@ -115,21 +125,44 @@ export class ChunkedScanner {
     }
     if (this.#state === S.sizeFirst) return 'a chunk size is missing'
     if (c === CR) this.#state = S.sizeLf
-    else if (c === 59) this.#state = S.extension
+    else if (c === SEMICOLON) this.#state = S.extName
     else return 'a chunk size is not a hexadecimal number'
     return null
   }
 
+  /** `;name`, `;name=token` or `;name="quoted"`, without white space anywhere. */
   #extension(c: number): string | null {
-    if (c === CR) {
-      this.#state = S.sizeLf
-      return null
-    }
     if (++this.#extensionBytes > limits.CHUNK_EXTENSION_BYTES_MAX) {
       this.limit = 'chunk_extension_bytes'
       return 'chunk extensions are too long'
     }
-    return (CHAR_CLASS[c]! & FIELD) === 0 ? 'a chunk extension has a control character' : null
+    switch (this.#state) {
+      case S.extName:
+      case S.extValue:
+        if (c === QUOTE && this.#state === S.extValue) this.#state = S.extQuoted
+        else if ((CHAR_CLASS[c]! & TOKEN) === 0) return BAD_EXTENSION
+        else this.#state++
+        return null
+      case S.extQuoted:
+        if (c === QUOTE) this.#state = S.extEnd
+        else if (c === BACKSLASH) this.#state = S.extEscaped
+        else if ((CHAR_CLASS[c]! & FIELD) === 0) return BAD_EXTENSION
+        return null
+      case S.extEscaped:
+        this.#state = S.extQuoted
+        return (CHAR_CLASS[c]! & FIELD) === 0 ? BAD_EXTENSION : null
+      default:
+        return this.#extensionGoesOn(c)
+    }
+  }
+
+  /** After a name, after a token, or after the end of a quoted string. */
+  #extensionGoesOn(c: number): string | null {
+    if (c === CR) this.#state = S.sizeLf
+    else if (c === SEMICOLON) this.#state = S.extName
+    else if (c === EQUALS && this.#state === S.extNameMore) this.#state = S.extValue
+    else if (this.#state === S.extEnd || (CHAR_CLASS[c]! & TOKEN) === 0) return BAD_EXTENSION
+    return null
   }
 
   #trailer(c: number): string | null {

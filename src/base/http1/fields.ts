@@ -32,6 +32,16 @@ export function scanField(text: string, at: number, span: FieldSpan): number {
   return next
 }
 
+/**
+ * Whether nothing but one space (or none) stands between colon, value and CRLF. All else is allowed too
+ * (RFC 9110 5.5), but there are servers to whom a tab is part of the value.
+ */
+export function isPlain(text: string, span: FieldSpan, next: number): boolean {
+  const blanks = span.valueStart - span.nameEnd - 1
+  if (span.valueEnd !== next - 2) return false
+  return blanks === 0 || (blanks === 1 && text.charCodeAt(span.valueStart - 1) === SP)
+}
+
 const isBlank = (c: number): boolean => c === SP || c === HTAB
 
 /**
@@ -104,6 +114,10 @@ export function contentLength(text: string, start: number, end: number): number 
   }
   return length
 }
+/** Whether a Content-Length value says its number with more digits than it needs. */
+export const hasLeadingZero = (text: string, start: number, end: number): boolean =>
+  text.charCodeAt(start) === 48 && end - start > 1
+
 /** Stays below 2^53. */
 const CONTENT_LENGTH_DIGITS_MAX = 15
 
@@ -118,7 +132,7 @@ export function listOf(value: string): string[] {
 }
 
 /** Optional white space only: String.trim would also take characters that are content (0xa0). */
-function trimBlanks(part: string): string {
+export function trimBlanks(part: string): string {
   let start = 0
   let end = part.length
   while (start < end && isBlank(part.charCodeAt(start))) start++

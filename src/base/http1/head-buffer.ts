@@ -3,7 +3,7 @@ import { HEAD_BYTES_MAX, type MessageLimit } from './limits.ts'
 
 /** Why a head is refused: the status that the client gets, and the reason in words. */
 export interface HeadFault {
-  readonly status: 400 | 405 | 414 | 431 | 505
+  readonly status: 400 | 405 | 408 | 414 | 431 | 501 | 505
   readonly reason: string
   readonly limit?: MessageLimit
 }
@@ -16,6 +16,18 @@ export const HEAD_TOO_LARGE: HeadFault = {
 export const BAD_LINE: HeadFault = {
   status: 400,
   reason: 'the request line is not "METHOD target HTTP/1.1"',
+}
+export const HEAD_TOO_LATE: HeadFault = {
+  status: 408,
+  reason: 'the request head did not come in time',
+}
+export const badBody = (fault: string | null): HeadFault => ({
+  status: 400,
+  reason: fault ?? 'the request body is malformed',
+})
+export const BODY_TOO_LATE: HeadFault = {
+  status: 408,
+  reason: 'the request body did not come in time',
 }
 
 /**
@@ -43,6 +55,11 @@ export class HeadBuffer {
     this.#text += part
     this.#tail = seam.slice(-3)
     return at < 0 ? -1 : before + at
+  }
+
+  /** There is more than the empty line that may come before a request (RFC 9112 2.2). */
+  get begun(): boolean {
+    return this.#text.length > 2 || (this.#text !== '' && this.#text.charCodeAt(0) !== CR)
   }
 
   get text(): string {

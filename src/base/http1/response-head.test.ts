@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { isBodiless, ResponseHead, type ResponseMode } from './response-head.ts'
+import { isBodiless, isHopeless, ResponseHead, type ResponseMode } from './response-head.ts'
 
 function scan(text: string, mode: ResponseMode = 'public') {
   const head = new ResponseHead()
@@ -44,6 +44,18 @@ test('hop-by-hop fields and the app’s own Server go', () => {
   )
 })
 
+test('what frames goes on in one spelling', () => {
+  for (const [sent, goesOn] of [
+    ['Content-Length:\t05', 'Content-Length: 5'],
+    ['Content-Length: 0', 'Content-Length: 0'],
+    ['Transfer-Encoding: Chunked ', 'Transfer-Encoding: chunked'],
+  ])
+    assert.equal(
+      scan(`HTTP/1.1 200 OK\r\nX: a\r\n${sent}\r\nY: b\r\n\r\n`).head.fields,
+      `X: a\r\n${goesOn}\r\nY: b\r\n`,
+    )
+})
+
 test('pristine keeps what the app says of itself', () => {
   const { head } = scan('HTTP/1.1 200 OK\r\nServer: x\r\nFly-Request-Id: y\r\n\r\n', 'pristine')
   assert.equal(head.fields, 'Server: x\r\nFly-Request-Id: y\r\n')
@@ -61,6 +73,26 @@ test('which responses have no body', () => {
     [true, true, true, true],
   )
   assert.equal(isBodiless(200, false), false)
+})
+
+test('a status line without a reason gets the space that belongs there', () => {
+  assert.equal(scan('HTTP/1.1 204\r\n\r\n').head.statusText, '204 ')
+  assert.equal(scan('HTTP/1.1 204 \r\n\r\n').head.statusText, '204 ')
+})
+
+test('what can never become a head is known before its end', () => {
+  for (const text of ['H', 'HTTP/1.', 'HTTP/1.1 200 OK\r\nX: y\r\n', 'HTTP/1.1 200 OK\r'])
+    assert.equal(isHopeless(text, 0), false, text)
+  for (const text of [
+    'h',
+    '\r\n',
+    'HTTP/2',
+    'SSH-2.0',
+    'HTTP/1.1 200 OK\n',
+    'HTTP/1.1 200 OK\r\n\n',
+  ])
+    assert.equal(isHopeless(text, 0), true, text)
+  assert.equal(isHopeless('HTTP/1.1 200 OK\r\nX: y\n', 17), true)
 })
 
 test('what has no body says nothing of a length, whatever the app says', () => {

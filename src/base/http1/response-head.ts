@@ -1,6 +1,8 @@
-import { CHAR_CLASS, FIELD, SP } from './chars.ts'
+import { CHAR_CLASS, CR, FIELD, SP } from './chars.ts'
 import {
   contentLength,
+  hasLeadingZero,
+  isPlain,
   listOf,
   NameTable,
   newFieldSpan,
@@ -86,7 +88,7 @@ export class ResponseHead {
 
   #statusLine(from: number, lineEnd: number): string | null {
     const text = this.#text
-    if (lineEnd - from < 12 || !text.startsWith('HTTP/1.', from)) return 'not an HTTP/1 response'
+    if (lineEnd - from < 12 || !text.startsWith(VERSION, from)) return 'not an HTTP/1 response'
     this.minor = text.charCodeAt(from + 7) - 48
     if (this.minor !== 0 && this.minor !== 1) return 'not an HTTP/1 response'
     let status = 0
@@ -103,6 +105,8 @@ export class ResponseHead {
     this.status = status
     // The usual one as a constant: nothing to slice, and compared by its address.
     this.statusText = text.startsWith(OK, from + 9) ? '200 OK' : text.slice(from + 9, lineEnd)
+    // RFC 9112 4: the space stays even without a reason.
+    if (lineEnd === from + 12) this.statusText += ' '
     return null
   }
 
@@ -131,11 +135,16 @@ export class ResponseHead {
         if (this.#lengthSeen) return 'more than one Content-Length'
         this.#lengthSeen = true
         this.length = contentLength(text, valueStart, valueEnd)
-        return this.length < 0 ? 'Content-Length is not one number' : null
+        if (this.length < 0) return 'Content-Length is not one number'
+        if (!isPlain(text, SPAN, next) || hasLeadingZero(text, valueStart, valueEnd))
+          this.#respell(next, String(this.length))
+        return null
       case ID.transferEncoding:
         if (this.chunked || text.slice(valueStart, valueEnd).toLowerCase() !== 'chunked')
           return 'Transfer-Encoding is not exactly "chunked"'
         this.chunked = true
+        if (!isPlain(text, SPAN, next) || !text.startsWith('chunked', valueStart))
+          this.#respell(next, 'chunked')
         return null
       case ID.date:
         this.hasDate = true
@@ -154,6 +163,12 @@ export class ResponseHead {
     this.fields += text.slice(this.#keepFrom, at)
     this.#keepFrom = next
     return null
+  }
+
+  /** As for requests: clients, too, differ in what they take for a framing. */
+  #respell(next: number, value: string): void {
+    this.fields += `${this.#text.slice(this.#keepFrom, SPAN.nameEnd)}: ${value}\r\n`
+    this.#keepFrom = next
   }
 
   #connection(value: string): void {
@@ -194,6 +209,18 @@ export class ResponseHead {
   }
 }
 
+/**
+ * Whether `text` cannot become a response head, however it goes on. What lies before `from` has been
+ * looked at already.
+ */
+export function isHopeless(text: string, from: number): boolean {
+  if (from < VERSION.length && !VERSION.startsWith(text.slice(0, VERSION.length))) return true
+  for (let i = text.indexOf('\n', from); i >= 0; i = text.indexOf('\n', i + 1))
+    if (text.charCodeAt(i - 1) !== CR) return true
+  return false
+}
+
+const VERSION = 'HTTP/1.'
 const OK = '200 OK\r\n'
 const FRAMING = new Set(['content-length', 'transfer-encoding'])
 const SPAN = newFieldSpan()

@@ -104,8 +104,9 @@ export class BackhaulConnection extends HttpConnection {
 
   protected responseText(head: ResponseHead, bodyGoesOn: boolean): string {
     let { fields } = head
-    if (head.status === 101) fields += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`
-    else if (bodyGoesOn && !head.chunked && head.length < 0) this.closing = true
+    if (head.status === 101 || (head.status === 426 && head.upgrade !== ''))
+      fields += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`
+    if (head.status !== 101 && bodyGoesOn && !head.chunked && head.length < 0) this.closing = true
     if (this.closing) fields += 'Connection: close\r\n'
     return `${this.#acceptOnce()}HTTP/1.${head.minor} ${head.statusText}\r\n${fields}\r\n`
   }

@@ -3,7 +3,10 @@ import type { Timed } from '../../base/deadlines.ts'
 import { BodyTracker } from '../../base/http1/body.ts'
 import {
   BAD_LINE,
+  BODY_TOO_LATE,
+  badBody,
   HEAD_TOO_LARGE,
+  HEAD_TOO_LATE,
   HeadBuffer,
   type HeadFault,
 } from '../../base/http1/head-buffer.ts'
@@ -34,6 +37,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   protected sent = 0
   /** How long the present request may go without an octet. */
   protected idleMs = limits.REQUEST_IDLE_MS
+  /** How long a head may take from its first octet on. */
+  protected headReadMs = limits.HEAD_READ_MS
   protected readonly body = new BodyTracker()
   /** A request on its way to an idle connection is answered rather than cut off. */
   protected readonly refusesWhenDraining: boolean = false
@@ -74,8 +79,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
    * A head was scanned. Answers it, or gives the exchange what it needs. `body`: what came with it.
    */
   protected abstract onRequest(head: RequestHead, body: Buffer | string): void
-  /** Sends the answer to a head that is refused; the connection ends. */
-  protected abstract refuse(fault: HeadFault): void
+  /** Sends the answer to a head or body that is refused; the connection ends. */
+  protected abstract refuse(fault: HeadFault, toHead: boolean): void
   /** The present request, if there is one, is over; `isWhole`: its response has been sent. */
   protected onEnded(_isWhole: boolean): void {}
   abstract requestText(lease: Lease, head: string, headEnd: string): string
@@ -153,7 +158,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
         this.#onHead(text, end, data, end + 4)
         return
       }
-      this.deadline = this.ctx.deadlines.now + limits.HEAD_READ_MS
+      this.deadline = this.ctx.deadlines.now + this.headReadMs
     }
     const before = this.#head.text.length
     const part = latin1(data, 0, data.length)
@@ -181,7 +186,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     else this.body.none()
     const to = this.body.take(data, bodyFrom, data.length)
     if (to < 0) {
-      this.#refuse({ status: 400, reason: this.body.fault ?? 'the request body is malformed' })
+      this.#refuse(badBody(this.body.fault), head.method === 'HEAD')
       return
     }
     this.#served = true
@@ -217,21 +222,31 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
       this.exchange.sendBody(to === data.length ? data : data.subarray(0, to), this.body.done)
   }
 
-  /** The upstream has part of it already: its connection ends, and so does the client's. */
   #onBadBody(): void {
     const { limit } = this.body.scanner!
     if (limit) this.ctx.counters.limit(limit)
-    const { responded } = this.exchange
-    this.exchange.abort()
-    if (responded) this.cut()
-    else this.#refuse({ status: 400, reason: this.body.fault ?? 'the request body is malformed' })
+    this.#refuseBody(badBody(this.body.fault))
   }
 
-  #refuse(fault: HeadFault): void {
+  /** It is the client who owes the next octet. */
+  #onLateBody(): void {
+    this.ctx.counters.limit('request_body_ms')
+    this.#refuseBody(BODY_TOO_LATE)
+  }
+
+  /** The upstream has part of it already: its connection ends, and so does the client's. */
+  #refuseBody(fault: HeadFault): void {
+    const { responded, toHead } = this.exchange
+    this.exchange.abort()
+    if (responded) this.cut()
+    else this.#refuse(fault, toHead)
+  }
+
+  #refuse(fault: HeadFault, toHead = false): void {
     this.closing = true
     this.#held = null
     if (fault.limit) this.ctx.counters.limit(fault.limit)
-    this.refuse(fault)
+    this.refuse(fault, toHead)
   }
 
   /** The next request waits until this one is answered. */
@@ -280,11 +295,14 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     const { counters } = this.ctx
     if (this.#state === STATE.head) {
       counters.limit(this.#head.empty ? 'client_idle_ms' : 'head_read_ms')
-      this.socket.destroy()
+      // Whoever has asked nothing would take an answer for that of its next request.
+      if (this.#head.begun && !this.trusted) this.#refuse(HEAD_TOO_LATE)
+      else this.socket.destroy()
     } else if (this.#ended || this.#state === STATE.linger || this.#state === STATE.tunnel) {
       counters.limit(this.#ended ? 'half_close_grace_ms' : 'linger')
       this.socket.destroy()
-    } else this.exchange.timeout()
+    } else if (this.#state !== STATE.body || this.#paused || this.trusted) this.exchange.timeout()
+    else this.#onLateBody()
   }
 
   // What the exchange tells

@@ -157,6 +157,22 @@ describe('requests and responses', () => {
     assert.match(client.text, /\r\n\r\nold style$/)
   })
 
+  test('426 names the protocol that is needed, other responses do not', async () => {
+    const port = await lab.app((socket) =>
+      onRequests(socket, (head) => {
+        const status = head.startsWith('GET /426') ? '426 Upgrade Required' : '200 OK'
+        const fields = 'Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n'
+        socket.write(`HTTP/1.1 ${status}\r\n${fields}`)
+      }),
+    )
+    const edge = await lab.simple(port)
+    const client = lab.client(edge.port)
+    const refused = await client.send(GET.replace('/', '/426')).until('\r\n\r\n')
+    assert.match(refused, /\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n/)
+    client.text = ''
+    assert.doesNotMatch(await client.send(GET).until('\r\n\r\n'), /upgrade/i)
+  })
+
   test('an HTTP/1.0 client gets chunks unwrapped and no keep-alive', async () => {
     const port = await lab.app((socket) =>
       onRequests(socket, (head) => {
@@ -226,6 +242,13 @@ describe('what is refused', () => {
     assert.doesNotMatch(seen, /smuggled/)
   })
 
+  test('even a refusal has no body for HEAD', async () => {
+    const edge = await lab.simple(await echo())
+    const client = lab.client(edge.port)
+    client.send('HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n')
+    assert.match(await client.end(), /^HTTP\/1.1 400 [\s\S]*\r\n\r\n$/)
+  })
+
   test('one empty line before a request is forgiven', async () => {
     const edge = await lab.simple(await echo())
     await lab
@@ -249,6 +272,17 @@ describe('what is refused', () => {
       const client = lab.client(edge.port).send(GET.replace('GET', 'POST'))
       assert.match(await client.until(/\(PU02\)\n$/), /HTTP\/1.1 502 Bad Gateway\r\n/)
       assert.equal(edge.logs.at(-1)?.code, 'PU02')
+    })
+
+  for (const [name, response] of [
+    ['bare LF', 'HTTP/1.1 200 OK\nContent-Length: 2\n\nok'],
+    ['no HTTP', 'ready\r\n'],
+  ] as const)
+    test(`an app that answers with ${name} and stays is not waited for`, async () => {
+      const port = await lab.app((socket) => onRequests(socket, () => socket.write(response)))
+      const edge = await lab.simple(port)
+      const client = lab.client(edge.port).send(GET.replace('GET', 'POST'))
+      assert.match(await client.until(/\(PU02\)\n$/), /HTTP\/1.1 502 Bad Gateway\r\n/)
     })
 
   test('what an app says without being asked belongs to nobody', async () => {
@@ -363,6 +397,17 @@ describe('http_options', () => {
     const text = await lab.client(edge.port).send(GET).until('\r\n\r\n')
     assert.match(text, /\r\nX-Frame: b\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n/)
     assert.doesNotMatch(text, /Powered|x-frame: a|Length: 7|X-Bad/)
+  })
+
+  test('response.headers have the last word on what the edge says of itself', async () => {
+    const port = await lab.app((socket) => onRequests(socket, () => socket.write(ok('ok'))))
+    const headers = { Server: 'mine', via: false, date: false, 'fly-request-id': ['a'] }
+    const edge = await lab.simple(port, { httpOptions: { response: { headers } } })
+    const text = await lab.client(edge.port).send(GET).until(/ok$/)
+    assert.equal(
+      text,
+      'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: mine\r\nfly-request-id: a\r\n\r\nok',
+    )
   })
 
   test('pristine adds nothing to what the app says of itself', async () => {

@@ -1,16 +1,27 @@
-import { CHAR_CLASS, FIELD, TOKEN } from '../../base/http1/chars.ts'
+import { isFieldValue, isToken } from '../../base/http1/chars.ts'
 import type { ServiceOptions } from '../../model/service-options.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
-import { REQUEST_IDLE_MS } from '../limits.ts'
+import { HEAD_READ_MS, REQUEST_IDLE_MS } from '../limits.ts'
 
-/** What http_options of a port ask for, read once per route (S22, S24, S25). */
+/** What Fly's proxy calls itself in Via (H8); apps recognise a proxied request by it. */
+export const VIA_NAME = 'fly.io'
+const SERVER = 'fairway'
+
+/** What http_options of a port ask for, read once per route (S22 to S25). */
 export interface HttpPolicy {
   readonly idleMs: number
+  readonly headReadMs: number
   readonly pristine: boolean
   /** Names (lower case) of an app's response fields that go. */
   readonly removed: ReadonlySet<string> | null
   /** Field lines that every final response gets. */
   readonly added: string
+  /** What the edge says of itself, by the version of the app's response. */
+  readonly own11: string
+  readonly own10: string
+  /** They end with the name of the field that has the request's id. */
+  readonly saysId: boolean
+  readonly saysDate: boolean
   /** A PROXY header of this version begins each upstream connection; null: none. */
   readonly proxyProto: PortRoute['proxyProtoVersion'] | null
   /** The cookie that keeps a client with its machine; null: none. */
@@ -53,12 +64,12 @@ function readPolicy(route: PortRoute): HttpPolicy {
     for (const v of values)
       if (typeof v === 'string' && isFieldValue(v)) added += `${name}: ${v}\r\n`
   }
-  const idle = options.idle_timeout
   return {
-    idleMs: typeof idle === 'number' && idle > 0 ? idle * 1000 : REQUEST_IDLE_MS,
-    pristine: response.pristine === true,
+    idleMs: timeoutMs(options.idle_timeout, REQUEST_IDLE_MS),
+    headReadMs: timeoutMs(options.headers_read_timeout, HEAD_READ_MS),
     removed: removed.size > 0 ? removed : null,
     added,
+    ...ownFields(response.pristine === true, removed),
     proxyProto: route.handlers.includes('proxy_proto') ? route.proxyProtoVersion : null,
     sticky: route.options?.sticky ?? null,
     accessLog: accessLogOf(options.access_log),
@@ -72,13 +83,21 @@ function accessLogOf(value: unknown): HttpPolicy['accessLog'] {
   return { sampleRate, query: query === true }
 }
 
+/** Whatever response.headers names is not the edge's to say (S24), and nothing is when pristine (S25). */
+function ownFields(pristine: boolean, taken: ReadonlySet<string>) {
+  const saysId = !pristine && !taken.has('fly-request-id')
+  const own = (minor: 0 | 1): string => {
+    if (pristine) return ''
+    const server = taken.has('server') ? '' : `Server: ${SERVER}\r\n`
+    const via = taken.has('via') ? '' : `Via: 1.${minor} ${VIA_NAME}\r\n`
+    return `${server}${via}${saysId ? 'Fly-Request-Id: ' : ''}`
+  }
+  return { pristine, saysId, saysDate: !taken.has('date'), own11: own(1), own10: own(0) }
+}
+
+/** Seconds; 0 or nothing: ours. */
+const timeoutMs = (seconds: unknown, otherwise: number): number =>
+  typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : otherwise
+
 const asRecord = (value: unknown): Record<string, unknown> =>
   typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
-
-const every = (text: string, mask: number): boolean => {
-  for (let i = 0; i < text.length; i++)
-    if (((CHAR_CLASS[text.charCodeAt(i)] ?? 0) & mask) === 0) return false
-  return true
-}
-const isToken = (text: string): boolean => text !== '' && every(text, TOKEN)
-const isFieldValue = (text: string): boolean => every(text, FIELD)

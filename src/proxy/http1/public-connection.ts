@@ -18,14 +18,10 @@ import { RateLimiter } from '../rates/rate-limiter.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
 import { HttpConnection } from './connection.ts'
 import { cookieOf, setCookie } from './cookies.ts'
-import { type HttpPolicy, policyOf } from './policy.ts'
+import { type HttpPolicy, policyOf, VIA_NAME } from './policy.ts'
 import type { RequestHead } from './request-head.ts'
 import type { RequestIds } from './request-id.ts'
 import { readRouting } from './routing-fields.ts'
-
-/** What Fly's proxy calls itself there (H8); apps recognise a proxied request by it. */
-const VIA_NAME = 'fly.io'
-const SERVER = 'fairway'
 
 export interface PublicOrigin {
   readonly clientAddress: string
@@ -74,6 +70,8 @@ export class PublicConnection extends HttpConnection {
     origin: PublicOrigin,
     resolver: Resolver,
     ids: RequestIds,
+    /** What the address alone tells: the app of all requests. */
+    route: PortRoute | null,
   ) {
     super(ctx, socket)
     this.#origin = origin
@@ -90,6 +88,10 @@ export class PublicConnection extends HttpConnection {
     this.#port = `X-Forwarded-Port: ${localPort}\r\n`
     this.#usualEnd = `\r\nVia: 1.1 ${VIA_NAME}\r\n${this.#port}`
     this.#prefaceOrigin = prefaceOrigin({ ...origin, region: ctx.region })
+    if (route) {
+      this.headReadMs = policyOf(route).headReadMs
+      this.deadline = ctx.deadlines.now + this.headReadMs
+    }
   }
 
   protected headStart(text: string): number {
@@ -112,6 +114,7 @@ export class PublicConnection extends HttpConnection {
     if (route !== this.#route) {
       this.#route = route
       this.#policy = policyOf(route)
+      this.headReadMs = this.#policy.headReadMs
       this.#seen.routed(route, this.#policy)
       this.#limiter = RateLimiter.of(this.ctx, route, this.#origin.clientAddress)
     }
@@ -216,9 +219,9 @@ export class PublicConnection extends HttpConnection {
     this.#answer(status, message, code, status === 503 ? RETRY_AFTER : undefined)
   }
 
-  protected refuse(fault: HeadFault): void {
+  protected refuse(fault: HeadFault, toHead: boolean): void {
     this.#requestId = this.#ids.next()
-    this.#toHead = false
+    this.#toHead = toHead
     this.#answer(fault.status, fault.reason)
   }
 
@@ -233,21 +236,23 @@ export class PublicConnection extends HttpConnection {
     let { fields } = head
     if (policy.removed) fields = withoutFields(fields, policy.removed) + policy.added
     if (policy.sticky !== null) fields += this.#cookieField()
-    if (head.status === 101) fields += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`
-    else {
+    // RFC 9110 15.5.22: without Upgrade a 426 says nothing.
+    if (head.status === 101 || (head.status === 426 && head.upgrade !== ''))
+      fields += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`
+    if (head.status !== 101) {
       if (head.chunked && this.#minor === 0) fields = this.#unwrapChunks(fields)
       // Without a framing of its own, the body is ended by the connection.
       else if (bodyGoesOn && !head.chunked && head.length < 0) this.closing = true
       if (this.closing) fields += 'Connection: close\r\n'
       else if (this.#minor === 0) fields += 'Connection: keep-alive\r\n'
-      if (!head.hasDate) fields += `Date: ${new Date().toUTCString()}\r\n`
+      if (!head.hasDate && policy.saysDate) fields += `Date: ${new Date().toUTCString()}\r\n`
     }
     this.#seen.responded(head.status, this.exchange.headAt - this.exchange.beganAt, '')
     fields += this.#seen.explainField()
     const start = head.statusText === '200 OK' ? OK_LINE : `HTTP/1.1 ${head.statusText}\r\n`
-    if (policy.pristine) return `${start}${fields}\r\n`
-    const own = head.minor === 1 ? RESPONSE_FIELDS : RESPONSE_FIELDS_10
-    return start + fields + own + this.#requestId + HEAD_END
+    const own = head.minor === 1 ? policy.own11 : policy.own10
+    if (policy.saysId) return start + fields + own + this.#requestId + HEAD_END
+    return `${start}${fields}${own}\r\n`
   }
 
   // Private
@@ -334,8 +339,6 @@ export class PublicConnection extends HttpConnection {
 
 const RETRY_AFTER = `Retry-After: ${RETRY_AFTER_SECONDS}\r\n`
 const OK_LINE = 'HTTP/1.1 200 OK\r\n'
-const RESPONSE_FIELDS = `Server: ${SERVER}\r\nVia: 1.1 ${VIA_NAME}\r\nFly-Request-Id: `
-const RESPONSE_FIELDS_10 = RESPONSE_FIELDS.replace('1.1', '1.0')
 const HEAD_END = '\r\n\r\n'
 const CHUNK_FIELDS = new Set(['transfer-encoding', 'trailer'])
 const hostOf = (address: string): string => (address.includes(':') ? `[${address}]` : address)

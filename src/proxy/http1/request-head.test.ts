@@ -23,9 +23,14 @@ describe('heads that are refused', () => {
     ['a hexadecimal length', get(H, 'Content-Length: 0x3'), 400],
     ['an empty length', get(H, 'Content-Length:'), 400],
     ['a length beyond 2^53', get(H, 'Content-Length: 9999999999999999'), 400],
-    ['another coding', get(H, 'Transfer-Encoding: gzip'), 400],
+    ['another coding, chunked last', get(H, 'Transfer-Encoding: gzip, chunked'), 501],
+    ['unknown codings, chunked last', get(H, 'Transfer-Encoding: a;b="c" ,\td, Chunked'), 501],
+    ['another coding alone', get(H, 'Transfer-Encoding: gzip'), 400],
     ['chunked not last', get(H, 'Transfer-Encoding: chunked, gzip'), 400],
-    ['chunked after another', get(H, 'Transfer-Encoding: gzip, chunked'), 400],
+    ['chunked twice in a line', get(H, 'Transfer-Encoding: chunked, chunked'), 400],
+    ['a coding that is no token', get(H, 'Transfer-Encoding: x y, chunked'), 400],
+    ['an empty coding', get(H, 'Transfer-Encoding: , chunked'), 400],
+    ['an empty Transfer-Encoding', get(H, 'Transfer-Encoding:'), 400],
     ['chunked twice', get(H, 'Transfer-Encoding: chunked', 'Transfer-Encoding: chunked'), 400],
     ['chunked with a parameter', get(H, 'Transfer-Encoding: chunked;q=1'), 400],
     ['chunked in quotes', get(H, 'Transfer-Encoding: "chunked"'), 400],
@@ -54,6 +59,12 @@ describe('heads that are refused', () => {
     ['a Host with user info', get('Host: a@b'), 400],
     ['a Host with a path', get('Host: a/b'), 400],
     ['a Host with a bad port', get('Host: a:8x'), 400],
+    ['a Host with a port beyond 65535', get('Host: a:65536'), 400],
+    ['a Host with half a percent-encoding', get('Host: a%4'), 400],
+    ['a Host with a bad percent-encoding', get('Host: a%zz'), 400],
+    ['a Host with brackets around no address', get('Host: [:::]'), 400],
+    ['a Host with something after its brackets', get('Host: [::1]a'), 400],
+    ['a Host with a zone', get('Host: [fe80::1%25eth0]'), 400],
     ['a Host with an open bracket', get('Host: [::1'), 400],
     ['a target unlike the Host', 'GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a target with a bad host in HTTP/1.0', 'GET http://a<b/ HTTP/1.0\r\n\r\n', 400],
@@ -65,6 +76,7 @@ describe('heads that are refused', () => {
     ['a target with a space', 'GET /a b HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a target with a fragment', 'GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a target beyond ASCII', 'GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+    ['no target', 'GET  HTTP/0.9\r\nHost: a\r\n\r\n', 400],
     ['two spaces', 'GET  / HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a tab in the request line', 'GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a space after the version', 'GET / HTTP/1.1 \r\nHost: a\r\n\r\n', 400],
@@ -73,11 +85,17 @@ describe('heads that are refused', () => {
     ['HTTP/0.9', 'GET /\r\nHost: a\r\n\r\n', 400],
     ['HTTP/1.2', 'GET / HTTP/1.2\r\nHost: a\r\n\r\n', 505],
     ['HTTP/2.0', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', 505],
+    ['HTTP/1.x', 'GET / HTTP/1.x\r\nHost: a\r\n\r\n', 400],
+    ['HTTP/x.1', 'GET / HTTP/x.1\r\nHost: a\r\n\r\n', 400],
     ['HTTP/1.01', 'GET / HTTP/1.01\r\nHost: a\r\n\r\n', 400],
-    ['CONNECT', 'CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n', 405],
+    ['CONNECT', 'CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n', 501],
+    ['CONNECT to a path', 'CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n', 501],
+    ['authority form', 'GET a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n', 400],
     ['Connection that lists Host', get(H, 'Connection: host'), 400],
     ['Connection that lists the framing', get(H, 'Connection: Content-Length'), 400],
     ['two Expects', get(H, 'Expect: 100-continue', 'Expect: 100-continue'), 400],
+    ['two Expects, of which one is another', get(H, 'Expect: x', 'Expect: 100-continue'), 400],
+    ['two Upgrades, of which one is empty', get(H, 'Upgrade:', 'Upgrade: b'), 400],
     ['two Upgrades', get(H, 'Connection: upgrade', 'Upgrade: a', 'Upgrade: b'), 400],
     [
       'a long target',
@@ -127,6 +145,24 @@ describe('heads that go on', () => {
     assert.equal(head.upgrade, 'websocket')
   })
 
+  test('what frames and routes goes on in one spelling', () => {
+    for (const [sent, goesOn] of [
+      ['Host:\ta', 'Host: a'],
+      ['Host: a \t', 'Host: a'],
+      ['host:a', 'host:a'],
+      ['Content-Length:\t5', 'Content-Length: 5'],
+      ['Content-Length: 005', 'Content-Length: 5'],
+      ['Content-Length: 0', 'Content-Length: 0'],
+      ['Transfer-Encoding:  chunked', 'Transfer-Encoding: chunked'],
+      ['transfer-encoding: CHUNKED\t', 'transfer-encoding: chunked'],
+    ] as const) {
+      const host = /^host/i.test(sent) ? 'Y: b' : 'Host: a'
+      const { head, fault } = scan(get('X: a', sent, host))
+      assert.equal(fault, null, sent)
+      assert.equal(head.forward, `GET / HTTP/1.1\r\nX: a\r\n${goesOn}\r\n${host}\r\n`)
+    }
+  })
+
   test('absolute form becomes origin form', () => {
     const { head } = scan('GET http://A.test?x HTTP/1.1\r\nHost: a.TEST\r\n\r\n')
     assert.equal(head.forward, 'GET /?x HTTP/1.1\r\nHost: a.TEST\r\n')
@@ -152,10 +188,23 @@ describe('heads that go on', () => {
     assert.equal(head.length, -1)
   })
 
-  test('OPTIONS *', () => {
-    const { head } = scan('OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n')
-    assert.equal(head.target, '*')
-  })
+  for (const [target, origin] of [
+    ['*', '*'],
+    ['http://a', '*'],
+    ['http://a/', '/'],
+    ['http://a?x', '/?x'],
+  ] as const)
+    test(`OPTIONS ${target} is OPTIONS ${origin} to the app`, () => {
+      const { head } = scan(`OPTIONS ${target} HTTP/1.1\r\nHost: a\r\n\r\n`)
+      assert.equal(head.target, origin)
+    })
+
+  for (const host of ['a.b:0', 'a:', '[::1]:80', '[::ffff:1.2.3.4]', '1.2.3.4', 'a_b', 'a%20b'])
+    test(`Host ${host}`, () => {
+      const { head, fault } = scan(get(`Host: ${host}`))
+      assert.equal(fault, null)
+      assert.equal(head.host, host)
+    })
 
   for (const [fields, upgrade] of [
     [['Connection: Upgrade', 'Upgrade: websocket'], 'websocket'],

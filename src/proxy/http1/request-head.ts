@@ -1,14 +1,18 @@
-import { CHAR_CLASS, SP, TARGET, TOKEN } from '../../base/http1/chars.ts'
+import { CHAR_CLASS, isToken, SP, TARGET, TOKEN } from '../../base/http1/chars.ts'
 import {
   contentLength,
   equalsToken,
+  hasLeadingZero,
+  isPlain,
   listOf,
   NameTable,
   newFieldSpan,
   scanField,
+  trimBlanks,
   withoutFields,
 } from '../../base/http1/fields.ts'
 import { BAD_LINE, type HeadFault } from '../../base/http1/head-buffer.ts'
+import { isHost } from '../../base/http1/host.ts'
 import * as limits from '../limits.ts'
 import { newRoutingFields, type RoutingFields } from './routing-fields.ts'
 
@@ -20,7 +24,8 @@ const FAULTS = {
   target: fault('the request target has a character that must be percent-encoded'),
   targetForm: fault('the request target is neither a path, nor http://..., nor * for OPTIONS'),
   authority: fault('the request target and the Host header name different hosts'),
-  connect: { status: 405, reason: 'CONNECT is not served here' },
+  // Not 405, which would have to say what the app allows (RFC 9110 15.5.6).
+  connect: { status: 501, reason: 'CONNECT is not served here' },
   version: { status: 505, reason: 'only HTTP/1.0 and HTTP/1.1 are spoken here' },
   field: fault('a header line is malformed'),
   hostMissing: fault('an HTTP/1.1 request needs a Host header'),
@@ -29,6 +34,7 @@ const FAULTS = {
   length: fault('Content-Length is not one number'),
   lengthTwice: fault('more than one Content-Length'),
   encoding: fault('Transfer-Encoding is not exactly "chunked"'),
+  unknownCoding: { status: 501, reason: 'no transfer coding but "chunked" is known here' },
   bothFramings: fault('Content-Length and Transfer-Encoding together'),
   nominated: fault('the Connection header lists a header that frames or routes the request'),
   expectTwice: fault('more than one Expect or Upgrade header'),
@@ -141,6 +147,8 @@ export class RequestHead {
   #keepFrom = 0
   #nominated: Set<string> | null = null
   #trusted = false
+  #hasExpect = false
+  #hasUpgrade = false
 
   /**
    * Scans the head at text[from, end), where `end` is the index of the CRLF CRLF that ends it.
@@ -168,6 +176,8 @@ export class RequestHead {
     this.keepAlive10 = false
     this.upgrade = ''
     this.expectContinue = false
+    this.#hasExpect = false
+    this.#hasUpgrade = false
     this.forwardedFor = ''
     this.hasForwardedPort = false
     this.routing = null
@@ -187,7 +197,7 @@ export class RequestHead {
     c = text.charCodeAt(i)
     while ((CHAR_CLASS[c]! & TARGET) !== 0) c = text.charCodeAt(++i)
     if (i - targetStart > limits.TARGET_BYTES_MAX) return FAULTS.targetBytes
-    if (c !== SP) return c > 0x20 ? FAULTS.target : FAULTS.line
+    if (c !== SP || i === targetStart) return c > 0x20 ? FAULTS.target : FAULTS.line
     this.target = text.slice(targetStart, i)
     const bad = this.#version(i + 1, lineEnd)
     if (bad) return bad
@@ -209,8 +219,10 @@ export class RequestHead {
     const text = this.#text
     if (lineEnd - at !== 8 || !text.startsWith('HTTP/', at)) return FAULTS.line
     if (text.charCodeAt(at + 6) !== 46) return FAULTS.line
+    const major = text.charCodeAt(at + 5) - 48
     const minor = text.charCodeAt(at + 7) - 48
-    if (text.charCodeAt(at + 5) !== 49 || (minor !== 0 && minor !== 1)) return FAULTS.version
+    if (major !== 1 || (minor !== 0 && minor !== 1))
+      return isDigit(major) && isDigit(minor) ? FAULTS.version : FAULTS.line
     this.minor = minor
     return null
   }
@@ -226,9 +238,11 @@ export class RequestHead {
       if (!scheme) return FAULTS.targetForm
       const rest = target.slice(scheme[0].length)
       const authority = /^[^/?]*/.exec(rest)![0]
-      if (!validHost(authority, 0, authority.length)) return FAULTS.targetForm
+      if (!isHost(authority, 0, authority.length)) return FAULTS.targetForm
       const path = rest.slice(authority.length)
-      this.target = path.startsWith('/') ? path : `/${path}`
+      // RFC 9112 3.2.4: a server as a whole has no path.
+      if (path === '' && this.method === 'OPTIONS') this.target = '*'
+      else this.target = path.startsWith('/') ? path : `/${path}`
       this.host = authority
     }
     // We speak for ourselves in the message that goes on, so its version is ours (RFC 9110 2.5).
@@ -278,19 +292,22 @@ export class RequestHead {
     switch (id) {
       case ID.host:
         if (this.host !== '') return FAULTS.hostTwice
-        if (!validHost(text, valueStart, valueEnd)) return FAULTS.host
+        if (!isHost(text, valueStart, valueEnd)) return FAULTS.host
         this.host = text.slice(valueStart, valueEnd)
+        if (!isPlain(text, SPAN, next)) this.#respell(next, this.host)
         return null
       case ID.contentLength:
         if (this.length >= 0) return FAULTS.lengthTwice
         this.length = contentLength(text, valueStart, valueEnd)
-        return this.length < 0 ? FAULTS.length : null
-      case ID.transferEncoding:
-        if (this.chunked || !equalsChunked(text, valueStart, valueEnd)) return FAULTS.encoding
-        this.chunked = true
+        if (this.length < 0) return FAULTS.length
+        if (!isPlain(text, SPAN, next) || hasLeadingZero(text, valueStart, valueEnd))
+          this.#respell(next, String(this.length))
         return null
+      case ID.transferEncoding:
+        return this.#coding(text, valueStart, valueEnd, next)
       case ID.expect:
-        if (this.expectContinue) return FAULTS.expectTwice
+        if (this.#hasExpect) return FAULTS.expectTwice
+        this.#hasExpect = true
         this.expectContinue = text.slice(valueStart, valueEnd).toLowerCase() === '100-continue'
         // An HTTP/1.0 client cannot wait for an interim response (RFC 9110 10.1.1).
         if (this.minor === 0) this.#drop(at, next)
@@ -300,13 +317,34 @@ export class RequestHead {
     }
   }
 
+  /**
+   * What frames or routes goes on in its one plain spelling, since whoever reads it less carefully would
+   * take another one for something else.
+   */
+  #respell(next: number, value: string): void {
+    this.forward += `${this.#text.slice(this.#keepFrom, SPAN.nameEnd)}: ${value}\r\n`
+    this.#keepFrom = next
+  }
+
+  #coding(text: string, start: number, end: number, next: number): HeadFault | null {
+    if (this.chunked) return FAULTS.encoding
+    if (end - start === CHUNKED.length && equalsToken(text, start, CHUNKED)) {
+      this.chunked = true
+      if (!isPlain(text, SPAN, next) || !text.startsWith(CHUNKED, start))
+        this.#respell(next, CHUNKED)
+      return null
+    }
+    return endsWithChunked(text.slice(start, end)) ? FAULTS.unknownCoding : FAULTS.encoding
+  }
+
   /** Fields that the edge replaces or takes away; between edges only their meaning is read. */
   #rewritten(id: number, at: number, next: number, value: string): HeadFault | null {
     if (id === ID.connection) {
       const bad = this.#connection(value)
       if (bad) return bad
     } else if (id === ID.upgrade) {
-      if (this.upgrade !== '') return FAULTS.expectTwice
+      if (this.#hasUpgrade) return FAULTS.expectTwice
+      this.#hasUpgrade = true
       this.upgrade = value
     } else if (id === ID.forwardedFor) {
       this.forwardedFor += this.forwardedFor === '' ? value : `, ${value}`
@@ -384,33 +422,13 @@ const SEVERAL = ','
 
 const SPAN = newFieldSpan()
 
-function equalsChunked(text: string, start: number, end: number): boolean {
-  return end - start === 7 && equalsToken(text, start, 'chunked')
-}
+const isDigit = (n: number): boolean => n >= 0 && n <= 9
 
-/** uri-host [":" port] (RFC 9110 7.2): name, IPv4, or IPv6 in brackets. */
-function validHost(text: string, start: number, end: number): boolean {
-  if (start === end) return false
-  let i = start
-  if (text.charCodeAt(i) === 91) {
-    i++
-    while (i < end && HOST_V6[text.charCodeAt(i)] === 1) i++
-    if (text.charCodeAt(i) !== 93 || i === start + 1) return false
-    i++
-  } else {
-    while (i < end && HOST_NAME[text.charCodeAt(i)] === 1) i++
-    if (i === start) return false
-  }
-  if (i === end) return true
-  if (text.charCodeAt(i) !== 58 || end - i > 6) return false
-  for (i++; i < end; i++) {
-    const c = text.charCodeAt(i)
-    if (c < 48 || c > 57) return false
-  }
-  return true
-}
+const CHUNKED = 'chunked'
 
-const charSet = (pattern: RegExp): Uint8Array =>
-  Uint8Array.from({ length: 256 }, (_, c) => (pattern.test(String.fromCharCode(c)) ? 1 : 0))
-const HOST_NAME = charSet(/[A-Za-z0-9._~%!$&'()*+;=-]/)
-const HOST_V6 = charSet(/[0-9A-Fa-f:.]/)
+/** Other codings and then chunked: framed, but in a way unknown here (RFC 9112 6.1 and 6.3). */
+function endsWithChunked(value: string): boolean {
+  const codings = value.toLowerCase().split(',').map(trimBlanks)
+  const others = codings.slice(0, -1).map((coding) => trimBlanks(coding.split(';', 1)[0]!))
+  return codings.at(-1) === CHUNKED && others.every((name) => isToken(name) && name !== CHUNKED)
+}

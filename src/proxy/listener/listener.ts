@@ -50,7 +50,8 @@ export function createListener(
       localPort: destination.port,
       https: false,
     }
-    if (accepted.how === 'http') new PublicConnection(ctx, socket, origin, accepted.resolver, ids)
+    if (accepted.how === 'http')
+      new PublicConnection(ctx, socket, origin, accepted.resolver, ids, accepted.route)
     else if (accepted.how === 'tcp') {
       if (isOverRate(ctx, accepted.route, origin)) reset(ctx, socket)
       else forwardTcp(ctx, socket, origin, accepted.route, ids.next())
@@ -65,7 +66,8 @@ export function createListener(
 export type Reception =
   | { readonly how: 'reset'; readonly why: 'no-address' | 'no-port' }
   | { readonly how: 'no-certificate'; readonly route: PortRoute }
-  | { readonly how: 'http'; readonly resolver: Resolver }
+  /** `route`: the address alone says which. */
+  | { readonly how: 'http'; readonly resolver: Resolver; readonly route: PortRoute | null }
   | { readonly how: 'tcp'; readonly route: PortRoute }
 
 const NO_ADDRESS: Reception = { how: 'reset', why: 'no-address' }
@@ -76,14 +78,14 @@ export function receptionOf(ctx: ProxyContext, address: string, port: number): R
   if (!owner) return NO_ADDRESS
   if (owner.kind === 'shared')
     return port === SHARED_HTTP_PORT
-      ? { how: 'http', resolver: new SharedResolver(ctx, address, port) }
+      ? { how: 'http', resolver: new SharedResolver(ctx, address, port), route: null }
       : NO_PORT
   const route = owner.app.port('tcp', port)
   if (!route) return NO_PORT
   if (route.handlers.includes('tls') || route.handlers.includes('pg_tls'))
     return { how: 'no-certificate', route }
   if (route.handlers.includes('http'))
-    return { how: 'http', resolver: new DedicatedResolver(ctx, address, port) }
+    return { how: 'http', resolver: new DedicatedResolver(ctx, address, port), route }
   return { how: 'tcp', route }
 }
 

@@ -90,11 +90,12 @@ export class ClientObserver {
 
   /** The request is over; so many octets have gone each way since the connection began. */
   ended(isWhole: boolean, received: number, sent: number): void {
-    if (!this.#isUnderWay) return
-    this.#isUnderWay = false
     const [up, down] = [received - this.#received, sent - this.#sent]
     this.#received = received
     this.#sent = sent
+    // One that no app was found for is nobody's.
+    if (!this.#isUnderWay) return
+    this.#isUnderWay = false
     this.#series!.moved(up, down)
     const { record } = this
     if (!record) return

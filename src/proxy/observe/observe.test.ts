@@ -4,7 +4,7 @@ import { Counters } from '../counters.ts'
 import type { EdgeProxyOptions } from '../edge-proxy.ts'
 import { ACCESS_LINES_PER_APP_MAX, OBSERVED_PENDING_BYTES_MAX } from '../limits.ts'
 import type { TestService } from '../testing.ts'
-import { ADDRESS, eventually, Lab, ok, onRequests } from '../testing-edge.ts'
+import { ADDRESS, eventually, Lab, ok, onRequests, SHARED } from '../testing-edge.ts'
 import { type ObservedBatch, Outlet } from './outlet.ts'
 import { renderSeries } from './render.ts'
 
@@ -82,6 +82,31 @@ describe('metrics of an app', () => {
     const { labels } = edge.proxy.series()
     assert.ok(labels.includes('edge-status hello  502'), labels.join('\n'))
     assert.ok(!labels.some((label) => label?.startsWith('app-status')))
+  })
+
+  test('on a shared address each app is counted for its own requests, a name of nobody for none', async () => {
+    const internalPort = await lab.app((socket) => onRequests(socket, () => socket.write(ok(''))))
+    const services = [{ port: 80, internalPort }]
+    const app = (name: string) => ({ name, sharedV4: SHARED, machines: [{ id: name, services }] })
+    const edge = await lab.edge([app('one'), app('two')], { address: SHARED })
+    const client = lab.client(edge.port)
+    const sizes: number[] = []
+    for (const [i, name] of ['one', 'nobody', 'two', 'two'].entries()) {
+      const head = `GET /${i} HTTP/1.1\r\nHost: ${name}.fairway.test\r\n\r\n`
+      sizes.push(head.length)
+      client.send(head)
+      await eventually(() => client.text.match(/HTTP\/1.1 /g)?.length === i + 1)
+    }
+    client.socket.destroy()
+    await eventually(() => edge.count('connections') === 0)
+    const { labels, values } = edge.proxy.series()
+    const of = (name: string) => {
+      const at = labels.indexOf(`edge ${name}  `) * 16
+      return [...values.slice(at, at + 3)]
+    }
+    // The connection is that of the app which it asked first.
+    assert.deepEqual(of('one'), [1, 1, sizes[0]!])
+    assert.deepEqual(of('two'), [0, 0, sizes[2]! + sizes[3]!])
   })
 
   test('raw TCP is counted by connections and octets', async () => {

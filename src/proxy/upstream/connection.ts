@@ -1,7 +1,7 @@
 import net from 'node:net'
 import type { Timed } from '../../base/deadlines.ts'
 import { BodyTracker } from '../../base/http1/body.ts'
-import { isBodiless } from '../../base/http1/response-head.ts'
+import { isBodiless, isHopeless } from '../../base/http1/response-head.ts'
 import { latin1 } from '../../base/latin1.ts'
 import type { StreamBuffer } from '../../base/stream-buffers.ts'
 import { DRAINING, reasonOfRefusal, refusalCode } from '../backhaul/preface.ts'
@@ -247,6 +247,10 @@ export class UpstreamConnection implements Timed {
       at = end + 4
     }
     this.#partial = text.slice(at)
+    if (isHopeless(this.#partial, Math.max(0, base - at))) {
+      this.#failSent('not an HTTP/1 response')
+      return
+    }
     if (this.#partial.length <= limits.HEAD_BYTES_MAX) return
     this.#ctx.counters.limit('head_bytes')
     this.#failSent('the response head is too large')
