@@ -50,6 +50,7 @@ function viewOf(apps: readonly EdgeApp[]): EdgeView {
     ...{ revision: view.revision, distanceMs: () => 0, explainGrants: () => [] },
     address: (address) => view.address(address),
     app: (name) => view.app(name),
+    region: (code) => view.region(code),
     // The other host's edge is reached over loopback, not over the mesh.
     host: (id) => {
       const host = view.host(id)

@@ -60,5 +60,7 @@ export interface WorkerData {
   readonly listenFd: number
   /** Counts of the host's machines, shared by all workers, and the number of this one. */
   readonly loads: SharedArrayBuffer
+  /** Of `rate_limit`, the same for all. */
+  readonly rates: SharedArrayBuffer
   readonly worker: number
 }

@@ -29,6 +29,7 @@ const proxy = new EdgeProxy({
   backhaulPort: data.backhaulPort,
   onAppLog: (line) => say({ t: 'log', line }),
   loads,
+  rates: data.rates,
   onReleased: (app) => say({ t: 'released', app }),
   observe: data.observe,
   onObserved: (batch) => say({ t: 'observed', batch }),

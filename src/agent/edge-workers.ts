@@ -4,6 +4,7 @@ import type { Explanation } from '../model/explanation.ts'
 import type { AppLogLine } from '../proxy/errors/app-log.ts'
 import type { ExplainQuestion } from '../proxy/explain/explainer.ts'
 import type { ObservedBatch } from '../proxy/observe/outlet.ts'
+import { newRateMemory } from '../proxy/rates/rate-table.ts'
 import type { EdgeConfig } from './edge-config.ts'
 import type { FromWorker, ToWorker, WorkerData, WorkerMetrics } from './edge-messages.ts'
 
@@ -34,8 +35,9 @@ export class EdgeWorkers {
   /** `loads`: where the workers count, see `LoadTable`. */
   constructor(config: EdgeConfig, loads: SharedArrayBuffer, events: WorkersEvents) {
     this.#events = events
+    const rates = newRateMemory()
     this.#members = config.listenFds.map((listenFd, worker) =>
-      this.#start(config, { listenFd, worker, loads }),
+      this.#start(config, { listenFd, worker, loads, rates }),
     )
   }
 
@@ -94,7 +96,10 @@ export class EdgeWorkers {
     })
   }
 
-  #start(config: EdgeConfig, own: Pick<WorkerData, 'listenFd' | 'worker' | 'loads'>): Member {
+  #start(
+    config: EdgeConfig,
+    own: Pick<WorkerData, 'listenFd' | 'worker' | 'loads' | 'rates'>,
+  ): Member {
     const { host, region, appsDomains, meshAddress, backhaulPort, drainMs } = config
     const workerData: WorkerData = {
       ...{ host, region, appsDomains, meshAddress, backhaulPort, drainMs, ...own },

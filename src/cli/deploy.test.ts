@@ -120,6 +120,24 @@ test('the next deploy updates each machine under its lease and skips a known upl
   assert.equal(state.machines[0]?.config.metadata?.fly_release_version, '1')
 })
 
+test('--only-machines changes these alone, and makes and destroys none', async () => {
+  const machines = [fakeMachine('m1'), fakeMachine('m2'), fakeMachine('m3')]
+  const args = ['--only-machines', 'm1,m3']
+  const { code, stderr, api } = await deploy(HELLO, { state: { machines }, args })
+  assert.equal(code, 0, stderr)
+  const changed = api.log.filter((line) => /^(POST|DELETE) .*\/machines(\/m\d)?$/.test(line))
+  assert.deepEqual(changed, ['POST /v1/apps/hello/machines/m1', 'POST /v1/apps/hello/machines/m3'])
+  for (const [flags, text] of [
+    [['--only-machines', 'm9'], /"m9" is no machine of hello. Use some of m1, m2, m3/],
+    [['--only-machines', 'm1', '--strategy', 'bluegreen'], /check|--only-machines/],
+  ] as const) {
+    const wrong = await deploy(HELLO, { state: { machines }, args: flags })
+    assert.equal(wrong.code, 1)
+    assert.match(wrong.stderr, text)
+    assert.deepEqual(wrong.state.releases, [])
+  }
+})
+
 test('groups: new ones are created, gone ones destroyed; --ha makes two', async () => {
   const old = fakeMachine('m1')
   const gone = { ...old.config, metadata: { ...old.config.metadata, fly_process_group: 'old' } }

@@ -1,5 +1,6 @@
 import { FairwayError } from '../base/errors.ts'
 import { VERSION } from '../base/version.ts'
+import { durationMs } from '../model/duration.ts'
 import { withProcfile } from '../model/fly-toml/command.ts'
 import { ipPlan } from '../model/fly-toml/ip-plan.ts'
 import { toMachineConfigs } from '../model/fly-toml/machine-config.ts'
@@ -7,8 +8,7 @@ import { problemText } from '../model/fly-toml/problem.ts'
 import { releaseMachineConfig } from '../model/fly-toml/release-machine.ts'
 import type { AppConfig } from '../model/fly-toml/schema.ts'
 import { unsupported, validate } from '../model/fly-toml/validate.ts'
-import { durationMs } from '../model/machine-config.ts'
-import type { ApiApp, ApiIpAssignment, ApiRegion } from './api-types.ts'
+import type { ApiApp, ApiIpAssignment, ApiMachine, ApiRegion } from './api-types.ts'
 import { invalidConfig, type LoadedConfig, procfileOf } from './app-config.ts'
 import { createApp } from './commands/apps.ts'
 import { printEgressAdvice } from './egress-advice.ts'
@@ -24,7 +24,7 @@ import { runReleaseCommand } from './release-command.ts'
 import { beginRelease } from './releases.ts'
 import { concluding, rollout } from './rollout.ts'
 import type { Session } from './session.ts'
-import { type RolloutOptions, STRATEGIES } from './steps.ts'
+import { type RolloutOptions, STRATEGIES, type Step } from './steps.ts'
 
 export interface DeployOptions {
   readonly ha: boolean
@@ -43,6 +43,8 @@ export interface DeployOptions {
   readonly smokeChecks: boolean
   /** An artifact to run again instead of the folder. */
   readonly image: string | undefined
+  /** Ids; undefined is all. */
+  readonly onlyMachines: readonly string[] | undefined
 }
 
 const WAIT_TIMEOUT_MS = 300_000
@@ -68,6 +70,7 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
   const app = await ensureApp(session)
   const image = await resolveImage(session, options.image ?? loaded.folder)
   const machines = await deployedMachines(session)
+  const only = onlyMachines(session, options, strategy, machines)
   const checks = await preparedChecks(session, loaded.folder, config, options.detach)
   const isFirst = app.status === 'pending' && machines.length === 0
   const addresses = isFirst ? await missingAddresses(session, config, options) : []
@@ -82,7 +85,8 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
       await runReleaseCommand(session, job, { region, timeoutMs: releaseMs(options, config) })
     await allocate(session, app, addresses)
     const configs = toMachineConfigs(config, input)
-    const steps = planSteps(configs, machines, region, options.ha)
+    const all = planSteps(configs, machines, region, options.ha)
+    const steps = only === undefined ? all : all.filter((step) => isOf(step, only))
     for (const line of minimumWarnings(configs, steps)) session.note(line)
     await rollout(session, release, steps, {
       ...rolloutOptions(options, config, strategy),
@@ -91,6 +95,29 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
   })
   await finish(session, { image, release, detached: options.detach })
 }
+
+/** Ids of the machines to change; undefined is all, and those that are missing. */
+function onlyMachines(
+  session: Session,
+  { onlyMachines: ids }: DeployOptions,
+  strategy: RolloutOptions['strategy'],
+  machines: readonly ApiMachine[],
+): ReadonlySet<string> | undefined {
+  if (ids === undefined) return undefined
+  if (strategy === 'bluegreen') {
+    throw usage(
+      'A bluegreen deploy replaces all machines. Use --strategy rolling with --only-machines.',
+    )
+  }
+  const known = machines.map(({ id }) => id)
+  const unknown = ids.find((id) => !known.includes(id))
+  if (unknown === undefined) return new Set(ids)
+  const fix = known.length > 0 ? `Use some of ${known.join(', ')}.` : 'It has none yet.'
+  throw usage(`--only-machines "${unknown}" is no machine of ${session.app}. ${fix}`)
+}
+
+const isOf = (step: Step, ids: ReadonlySet<string>): boolean =>
+  step.kind === 'update' && ids.has(step.machine.id)
 
 function rolloutOptions(
   options: DeployOptions,

@@ -1,5 +1,5 @@
 import { messageOf } from '../base/errors.ts'
-import { durationMs } from '../model/machine-config.ts'
+import { durationMs } from '../model/duration.ts'
 import { type ApiMachine, type ApiRelease, METADATA } from './api-types.ts'
 import { isNotFound } from './errors.ts'
 import { describe } from './healthy.ts'

@@ -24,6 +24,8 @@ const service = (
   autostart: false,
   load: 0,
   healthy: true,
+  upSinceMs: null,
+  options: null,
 })
 
 test('I8: what a shared IPv4 can serve', () => {

@@ -45,6 +45,8 @@ const web: EndpointService = {
   autostart: false,
   load: 0,
   healthy: true,
+  upSinceMs: null,
+  options: null,
 }
 function servicePort(port: number, handlers: ('http' | 'tls')[]) {
   return {
@@ -63,6 +65,7 @@ async function serve(app: string, services: EndpointService[]) {
     app,
     host: 'iad1',
     region: 'iad',
+    release: null,
     group: 'app',
     v4: '172.16.0.2',
     v6: 'fdaa:0:1:a7b:1:0:1:2',

@@ -42,6 +42,7 @@ export async function createApp(control: Control, actor: Actor, input: NewApp): 
       sharedV4: null,
       status: 'pending',
       createdAt: isoTime(nowMs),
+      releaseSplit: null,
     }
     return {
       ops: [...ops, put(keys.app(name), app), put(keys.orgApp(org.slug, name), { name })],

@@ -1,4 +1,4 @@
-import { durationMs } from '../model/machine-config.ts'
+import { durationMs } from '../model/duration.ts'
 import type { Machine, MachineState } from '../model/resources.ts'
 import type { MachineRecord } from './record.ts'
 import { DEFAULT_STOP_SIGNAL, isSignal, signalName } from './signals.ts'

@@ -1,14 +1,13 @@
 import { z } from 'zod'
+import { DURATION } from './duration.ts'
+import { ServiceExtension } from './service-options.ts'
 
 /**
  * What a machine is asked to be: the Machines API's `config` (flyctl-api 7.1). Unknown keys are kept,
  * so that a client reads back what it wrote; known keys are checked. Durations are Go strings
  * (`15s`); numbers are nanoseconds.
  */
-const duration = z.union([
-  z.string().regex(/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$|^0$/),
-  z.number().int().min(0),
-])
+const duration = z.union([z.string().regex(DURATION), z.number().int().min(0)])
 
 export const HANDLERS = ['http', 'tls', 'pg_tls', 'proxy_proto'] as const
 export type Handler = (typeof HANDLERS)[number]
@@ -87,6 +86,7 @@ export const Service = z
     ports: z.array(Port).nullish(),
     checks: z.array(Check).nullish(),
     concurrency: Concurrency.nullish(),
+    fairway: ServiceExtension.nullish(),
   })
   .meta({ id: 'Service' })
 export type Service = z.infer<typeof Service>
@@ -128,24 +128,3 @@ export const MachineConfig = z
   })
   .meta({ id: 'MachineConfig' })
 export type MachineConfig = z.infer<typeof MachineConfig>
-
-const UNIT_MS: Record<string, number> = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  ms: 1,
-  s: 1e3,
-  m: 60e3,
-  h: 3600e3,
-}
-
-/** A duration of the Machines API in milliseconds; `fallbackMs` when it is absent. */
-export function durationMs(value: string | number | null | undefined, fallbackMs: number): number {
-  if (value === undefined || value === null) return fallbackMs
-  if (typeof value === 'number') return value / 1e6
-  let total = 0
-  for (const [, amount, unit] of value.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)) {
-    total += Number(amount) * UNIT_MS[unit!]!
-  }
-  return total
-}

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { HANDLERS, MachineConfig } from './machine-config.ts'
+import { ServiceOptions } from './service-options.ts'
 
 /**
  * The resources in the store. Each has one key (keys.ts) and one JSON value of one of these shapes.
@@ -57,6 +58,13 @@ export type Org = z.infer<typeof Org>
 export const Network = z.object({ id: z.number().int().min(1), org: z.string(), name: z.string() })
 export type Network = z.infer<typeof Network>
 
+/** A part of an app's new requests, for the machines of one release. */
+export const ReleaseShare = z.object({
+  version: z.number().int().min(1),
+  weight: z.number().int().min(0),
+})
+export type ReleaseShare = z.infer<typeof ReleaseShare>
+
 /** Public. */
 export const App = z.object({
   id: z.string(),
@@ -69,6 +77,8 @@ export const App = z.object({
   sharedV4: z.string().nullable(),
   status: z.enum(['pending', 'deployed', 'suspended']),
   createdAt: isoTime,
+  /** Null: a machine's release does not matter. Else some weight is above 0. */
+  releaseSplit: z.array(ReleaseShare).min(1).nullable().default(null),
 })
 export type App = z.infer<typeof App>
 
@@ -119,6 +129,10 @@ export const EndpointService = z.object({
   load: z.union([z.literal(0), z.literal(1), z.literal(2)]),
   /** Every service check passes, or there is none (S36). */
   healthy: z.boolean(),
+  /** When it last began to serve (started, every check passes), in ms since the epoch; null: it does not. */
+  upSinceMs: z.number().nullable().default(null),
+  /** Null when the service asks for none of them. */
+  options: ServiceOptions.nullable().default(null),
 })
 export type EndpointService = z.infer<typeof EndpointService>
 
@@ -129,6 +143,8 @@ export const Endpoint = z.object({
   host: z.string(),
   region: z.string(),
   group: z.string(),
+  /** Version of the release that it runs; null when it is of none. */
+  release: z.number().int().nullable().default(null),
   /** Private IPv4 (its host dials it) and 6PN address. */
   v4: z.string(),
   v6: z.string(),

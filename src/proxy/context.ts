@@ -3,6 +3,7 @@ import { ResponseHead } from '../base/http1/response-head.ts'
 import { READ_BUFFER_BYTES, type StreamBuffer, StreamBuffers } from '../base/stream-buffers.ts'
 import type { EdgeView } from '../view/edge-view.ts'
 import type { Balancer } from './balance/balancer.ts'
+import type { StickyTokens } from './balance/sticky-tokens.ts'
 import type { WaitQueues } from './balance/wait-queues.ts'
 import type { Counters } from './counters.ts'
 import type { AppLog } from './errors/app-log.ts'
@@ -10,6 +11,8 @@ import type { ExplainGrants } from './explain/grants.ts'
 import { RequestHead } from './http1/request-head.ts'
 import type { Observer } from './observe/observer.ts'
 import type { AppMetrics } from './observe/series.ts'
+import type { RateTable } from './rates/rate-table.ts'
+import type { RetryBudgets } from './upstream/retry-budgets.ts'
 import type { Upstreams } from './upstream/upstreams.ts'
 
 /** What the connections of one worker share. */
@@ -26,6 +29,9 @@ export interface ProxyContext {
   readonly deadlines: Deadlines
   readonly counters: Counters
   readonly upstreams: Upstreams
+  readonly retries: RetryBudgets
+  readonly rates: RateTable
+  readonly stickyTokens: StickyTokens
   readonly appLog: AppLog
   /** What is counted of each app. */
   readonly apps: AppMetrics
@@ -34,6 +40,7 @@ export interface ProxyContext {
   readonly scratch: Scratch
   /** All that clients and other edges have open. */
   readonly connections: Set<OpenConnection>
+  readonly random: () => number
   /** Milliseconds since the epoch. */
   readonly now: () => number
   /** Milliseconds that never go back, as fine as they come. */

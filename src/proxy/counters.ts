@@ -15,6 +15,8 @@ export class Counters {
   upstreamsIdle = 0
   upstreamConnects = 0
   retries = 0
+  /** Machines left out for a while because they fail requests. */
+  ejections = 0
   backhaulRequests = 0
   queued = 0
   retainedBytes = 0
@@ -47,6 +49,7 @@ export class Counters {
         client_bytes_sent: this.bytesToClients,
         upstream_connects: this.upstreamConnects,
         upstream_retries: this.retries,
+        machine_ejections: this.ejections,
         backhaul_requests: this.backhaulRequests,
       },
       errors: [...this.errors],

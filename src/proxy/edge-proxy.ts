@@ -7,6 +7,7 @@ import { createBackhaulServer } from './backhaul/server.ts'
 import type { Balancer, Released } from './balance/balancer.ts'
 import { LoadTable } from './balance/loads.ts'
 import { nearestBalancer } from './balance/nearest.ts'
+import { StickyTokens } from './balance/sticky-tokens.ts'
 import { WaitQueues } from './balance/wait-queues.ts'
 import { type ProxyContext, Scratch } from './context.ts'
 import { type CounterSnapshot, Counters } from './counters.ts'
@@ -18,6 +19,8 @@ import { NOTHING_OBSERVED, type ObserveChoices, Observer } from './observe/obser
 import { type ObservedBatch, Outlet } from './observe/outlet.ts'
 import type { RowsSnapshot } from './observe/rows.ts'
 import { AppMetrics } from './observe/series.ts'
+import { newRateMemory, RateTable } from './rates/rate-table.ts'
+import { RetryBudgets } from './upstream/retry-budgets.ts'
 import { Upstreams } from './upstream/upstreams.ts'
 
 export interface EdgeProxyOptions {
@@ -30,6 +33,8 @@ export interface EdgeProxyOptions {
   readonly onAppLog: OnAppLog
   /** Counts of this host's machines, shared by all workers; of this one alone when not given. */
   readonly loads?: LoadTable
+  /** Where rates are counted, shared by all workers; by this one alone when not given. */
+  readonly rates?: SharedArrayBuffer
   /** A slot of an app is free for whoever waits in another worker; those call `wake`. */
   readonly onReleased?: (app: string) => void
   readonly balancer?: Balancer
@@ -70,15 +75,26 @@ export class EdgeProxy {
     })
     const onRelease = ({ app, machine }: Endpoint, released: Released) =>
       waiting.released(app, machine, released)
+    const appLog = new AppLog(options.onAppLog, now, counters)
+    const onEject = ({ app, machine }: Endpoint, ms: number) => {
+      counters.ejections++
+      const message = `the machine fails requests: it gets none for ${ms / 1000} s`
+      appLog.write({ app, machine, level: 'warn', code: '', message })
+    }
     this.#ctx = {
       ...{ view, host, region, backhaulPort, counters, now, draining: false, deadlines, waiting },
       ...{ clock, apps: new AppMetrics(counters), scratch: new Scratch(), connections: new Set() },
+      ...{ random, appLog, retries: new RetryBudgets(), stickyTokens: new StickyTokens() },
       appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),
       balancer:
         options.balancer ??
-        nearestBalancer({ host, region, view, random, now, loads, onRelease, counters }),
+        nearestBalancer({ host, region, view, random, now, loads, onRelease, onEject, counters }),
       upstreams: new Upstreams(() => this.#ctx, backhaulPort),
-      appLog: new AppLog(options.onAppLog, now, counters),
+      rates: new RateTable({
+        memory: options.rates ?? newRateMemory(RATE_PLACES_ALONE),
+        now: options.monotonic ?? monotonicMs(),
+        onFull: () => counters.limit('rate_places'),
+      }),
       explainGrants: new ExplainGrants(view, counters, now),
       observer: new Observer({
         ...(options.observe ?? NOTHING_OBSERVED),
@@ -178,5 +194,12 @@ function outletOf({ onObserved = () => {} }: EdgeProxyOptions, counters: Counter
   return new Outlet({ counters, emit: onObserved, later })
 }
 
+/** The same for all threads of a process, other than `performance.now`. */
+function monotonicMs(): () => number {
+  const offsetMs = Number(process.hrtime.bigint()) / 1e6 - performance.now()
+  return () => performance.now() + offsetMs
+}
+
+const RATE_PLACES_ALONE = 1_024
 const BACKLOG = 4096
 const DRAIN_STEP_MS = 25

@@ -57,6 +57,29 @@ export const ATTEMPTS_MAX = 90
 export const ATTEMPTS_MS = 10_000
 /** Machines that may have acted on a request before it is given up: it may be what kills them. */
 export const REPEATS_MAX = 2
+/** Attempts after the first, as a share of an app's requests in about the last window ... */
+export const RETRY_SHARE_MAX = 0.2
+export const RETRY_WINDOW_MS = 10_000
+/** ... or this number in a window, where that is more. */
+export const RETRIES_FREE_MAX = 100
+/** Apps that a worker counts them for; beyond, the oldest begins anew. */
+export const RETRY_APPS_MAX = 10_000
+/** A machine is ejected after so many failed requests without a success in between, ... */
+export const EJECT_FAILURES_IN_A_ROW = 5
+/** ... or when this share of at least so many in a window has failed. */
+export const EJECT_SHARE = 0.5
+export const EJECT_REQUESTS_MIN = 20
+export const EJECT_WINDOW_MS = 10_000
+/** For so long the first time, twice as long each further time, at most so long. */
+export const EJECT_MS = 5_000
+export const EJECT_MS_MAX = 300_000
+/** A machine that has been back for so long is ejected as if for the first time. */
+export const EJECT_MEMORY_MS = 300_000
+/** Machines with failures that one worker remembers; beyond, the oldest is forgotten. */
+export const OUTLIERS_MAX = 10_000
+/** A machine that begins to serve has its full share after this, if its service says nothing else. */
+export const SLOW_START_MS = 10_000
+export const SLOW_START_WEIGHT_MIN = 0.1
 /** Bodies kept for another attempt, of all requests of one worker that an app has taken. */
 export const RETAINED_BYTES_MAX = 64 * 1024 * 1024
 /** Waiting for a slot when every machine is at its hard limit (L6). */
@@ -79,6 +102,12 @@ export const RETRY_AFTER_SECONDS = 1
 
 /** Connections of one worker; above, new ones are reset. */
 export const CONNECTIONS_MAX = 16_384
+/** A client's routing header (R27 to R30); one that prefers is ignored beyond, one that forces refused. */
+export const ROUTING_VALUE_BYTES_MAX = 256
+/** Regions that it may name. */
+export const ROUTING_NAMES_MAX = 16
+/** Machines whose sticky tokens a worker remembers; beyond, it makes them anew. */
+export const STICKY_TOKENS_MAX = 10_000
 /** The line between edges that comes before a request or a stream. */
 export const PREFACE_BYTES_MAX = 512
 /** Lines for one app's log in a second; what is above is counted and said in the next line. */
@@ -120,10 +149,15 @@ export type LimitName =
   | 'connect_ms'
   | 'pool_idle_max'
   | 'attempts'
+  | 'retry_budget'
   | 'queue_per_app_max'
   | 'queue_ms'
   | 'retained_bytes'
   | 'load_slots'
+  | 'routing_value_bytes'
+  | 'rate_per_source'
+  | 'rate_per_service'
+  | 'rate_places'
   | 'connections'
   | 'app_log_lines'
   | 'app_series'

@@ -1,8 +1,20 @@
-import type { Address, App, Endpoint, EndpointService } from '../model/resources.ts'
+import type { Address, App, Endpoint, EndpointService, Region } from '../model/resources.ts'
+import type { ServiceOptions } from '../model/service-options.ts'
 import type { FeedEvent } from '../model/wire.ts'
 import { EdgeIndex } from '../view/edge-index.ts'
 
 /** Builders for tests and benchmarks: a view from a few words. */
+
+const REGIONS: readonly Region[] = (
+  [
+    ['iad', 'Ashburn, Virginia (US)', 'north_america'],
+    ['yyz', 'Toronto, Canada', 'north_america'],
+    ['lhr', 'London, United Kingdom', 'europe'],
+    ['nrt', 'Tokyo, Japan', 'asia_pacific'],
+  ] as const
+).map(([code, name, geoRegion]) => ({
+  ...{ code, name, geoRegion, latitude: 0, longitude: 0, distancesMs: {} },
+}))
 
 const CREATED = '2026-01-01T00:00:00Z'
 
@@ -13,6 +25,7 @@ export interface TestMachine {
   readonly v4?: string
   readonly state?: string
   readonly cordoned?: boolean
+  readonly release?: number
   readonly services: readonly TestService[]
 }
 
@@ -28,12 +41,15 @@ export interface TestService {
   readonly hard?: number | null
   readonly load?: 0 | 1 | 2
   readonly healthy?: boolean
+  readonly upSinceMs?: number
+  readonly options?: ServiceOptions
 }
 
 export interface TestApp {
   readonly name: string
   readonly addresses?: readonly string[]
   readonly sharedV4?: string
+  readonly releaseSplit?: App['releaseSplit']
   readonly machines: readonly TestMachine[]
 }
 
@@ -67,6 +83,8 @@ export function testService(service: TestService): EndpointService {
     autostart: false,
     load: service.load ?? 0,
     healthy: service.healthy ?? true,
+    upSinceMs: service.upSinceMs ?? null,
+    options: service.options ?? null,
   }
 }
 
@@ -76,6 +94,7 @@ export const testEndpoint = (app: string, machine: TestMachine): Endpoint => ({
   host: machine.host ?? 'iad1',
   region: machine.region ?? 'iad',
   group: 'app',
+  release: machine.release ?? null,
   v4: machine.v4 ?? '127.0.0.1',
   v6: 'fdaa:0:1:a7b:1:0:1:2',
   state: machine.state ?? 'started',
@@ -90,6 +109,7 @@ export function testEntries(
   shared: readonly string[] = [],
 ): [string, unknown][] {
   const entries: [string, unknown][] = []
+  for (const region of REGIONS) entries.push([`region/${region.code}`, region])
   for (const { live = true, ...host } of hosts) {
     const underlay = { underlayV4: '192.0.2.1', underlayV6: '2001:db8::1', meshPublicKey: null }
     entries.push([`host/${host.id}`, { ...host, ...underlay }])
@@ -114,6 +134,7 @@ function appEntries(app: TestApp, n: number): [string, unknown][] {
   const record: App = {
     ...{ id: `app-${n}`, numericId: n, name: app.name, org: 'personal', network: 'default' },
     ...{ networkId: 1, sharedV4: app.sharedV4 ?? null, status: 'deployed', createdAt: CREATED },
+    releaseSplit: app.releaseSplit ?? null,
   }
   return [
     [`app/${app.name}`, record],

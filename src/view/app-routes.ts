@@ -14,10 +14,12 @@ export class BuiltAppRoutes implements AppRoutes {
   readonly networkId: number
   readonly sharedV4: string | null
   readonly endpoints: readonly Endpoint[]
+  readonly #app: App
   readonly #tables: Partial<Record<Protocol, PortTable>> = {}
 
   /** `endpoints` must not change afterwards. */
   constructor(app: App, endpoints: readonly Endpoint[]) {
+    this.#app = app
     this.name = app.name
     this.org = app.org
     this.networkId = app.networkId
@@ -26,7 +28,7 @@ export class BuiltAppRoutes implements AppRoutes {
   }
 
   port(protocol: Protocol, port: number): PortRoute | undefined {
-    this.#tables[protocol] ??= new PortTable(this.name, protocol, this.endpoints)
+    this.#tables[protocol] ??= new PortTable(this.#app, protocol, this.endpoints)
     return this.#tables[protocol].find(port)
   }
 }
@@ -47,14 +49,14 @@ interface PortRange {
  * served by the same ranges throughout; a segment's route is made when it is first asked for.
  */
 class PortTable {
-  readonly #app: string
+  readonly #app: App
   readonly #ranges: readonly PortRange[]
   /** First ports of the segments, ascending. */
   readonly #bounds: readonly number[]
   readonly #segments = new Map<number, PortRoute | null>()
   readonly #ports = new Map<number, PortRoute>()
 
-  constructor(app: string, protocol: Protocol, endpoints: readonly Endpoint[]) {
+  constructor(app: App, protocol: Protocol, endpoints: readonly Endpoint[]) {
     this.#app = app
     this.#ranges = collectRanges(protocol, endpoints)
     const bounds = new Set<number>()
@@ -87,15 +89,21 @@ class PortTable {
       this.#ranges.filter(({ start, end }) => start <= port && port <= end),
     )
     if (exposures.length === 0) return null
-    const { handlers, forceHttps, httpOptions, tlsOptions, proxyProtoVersion } =
-      prevailing(exposures)
+    const chosen = prevailing(exposures)
+    const { handlers, forceHttps, httpOptions, tlsOptions, proxyProtoVersion } = chosen.port
+    const { internalPort, options } = serviceOf(chosen)
     const candidates = exposures.map(({ endpoint, service }) => ({ endpoint, service }))
     return {
-      ...{ app: this.#app, port, handlers, forceHttps },
+      ...{ app: this.#app.name, port, handlers, forceHttps, split: this.#app.releaseSplit },
       ...{ httpOptions, tlsOptions, proxyProtoVersion, candidates },
+      ...{ internalPort, options },
+      upSinceMsMax: Math.max(0, ...exposures.map(upSinceMsOf)),
     }
   }
 }
+
+const serviceOf = ({ endpoint, service }: Exposure): EndpointService => endpoint.services[service]!
+const upSinceMsOf = (exposure: Exposure): number => serviceOf(exposure).upSinceMs ?? 0
 
 function collectRanges(protocol: Protocol, endpoints: readonly Endpoint[]): PortRange[] {
   const ranges = new Map<string, PortRange>()
@@ -130,30 +138,32 @@ function onePerMachine(ranges: readonly PortRange[]): Exposure[] {
  * Machines of one port may differ in its settings while a deployment replaces them. The port is
  * treated as most of the machines that may serve it want; equal numbers: as the first of them by id.
  */
-function prevailing(exposures: readonly Exposure[]): EndpointPort {
+function prevailing(exposures: readonly Exposure[]): Exposure {
   const serving = exposures.filter(
     ({ endpoint }) => endpoint.state === 'started' && !endpoint.cordoned,
   )
-  const votes = new Map<string, { count: number; port: EndpointPort }>()
-  let best: { count: number; port: EndpointPort } | undefined
-  for (const { port } of serving.length > 0 ? serving : exposures) {
-    const settings = settingsOf(port)
-    const vote = votes.get(settings) ?? { count: 0, port }
+  const votes = new Map<string, { count: number; exposure: Exposure }>()
+  let best: { count: number; exposure: Exposure } | undefined
+  for (const exposure of serving.length > 0 ? serving : exposures) {
+    const settings = settingsOf(exposure)
+    const vote = votes.get(settings) ?? { count: 0, exposure }
     votes.set(settings, vote)
     vote.count += 1
   }
   for (const vote of votes.values()) if (!best || vote.count > best.count) best = vote
-  return best!.port
+  return best!.exposure
 }
 
 /** Endpoints are parsed once and kept, so the text of their settings is too. */
 const settingsTexts = new WeakMap<EndpointPort, string>()
 
-function settingsOf(port: EndpointPort): string {
+function settingsOf(exposure: Exposure): string {
+  const { port } = exposure
   let text = settingsTexts.get(port)
   if (text === undefined) {
     const { handlers, forceHttps, httpOptions, tlsOptions, proxyProtoVersion } = port
-    text = JSON.stringify([handlers, forceHttps, httpOptions, tlsOptions, proxyProtoVersion])
+    const settings = [handlers, forceHttps, httpOptions, tlsOptions, proxyProtoVersion]
+    text = JSON.stringify([...settings, serviceOf(exposure).options])
     settingsTexts.set(port, text)
   }
   return text

@@ -10,7 +10,7 @@ import { PROBLEMS_MAX } from './resource-events.ts'
 
 const app = (name: string, more: Partial<App> = {}): App => ({
   ...{ id: name, numericId: 1, name, org: 'personal', network: 'default', networkId: 1 },
-  ...{ sharedV4: null, status: 'deployed', createdAt: '' },
+  ...{ sharedV4: null, status: 'deployed', createdAt: '', releaseSplit: null },
   ...more,
 })
 
@@ -30,13 +30,23 @@ const ports = (start: number, end = start, more: Partial<Ports> = {}): Ports => 
 })
 
 const service = (list: Ports[], more: Partial<EndpointService> = {}): EndpointService => ({
-  ...{ protocol: 'tcp', internalPort: 8080, ports: list, autostart: true, load: 0, healthy: true },
+  ...{
+    protocol: 'tcp',
+    internalPort: 8080,
+    ports: list,
+    autostart: true,
+    load: 0,
+    healthy: true,
+    upSinceMs: null,
+    options: null,
+  },
   concurrency: { type: 'connections', soft: 20, hard: null },
   ...more,
 })
 
 const endpoint = (owner: string, machine: string, more: Partial<Endpoint> = {}): Endpoint => ({
   ...{ machine, app: owner, host: 'iad1', region: 'iad', group: 'app', v4: '172.16.0.2' },
+  release: null,
   ...{ v6: 'fdaa:0:1:a7b:1:0:1:2', state: 'started', cordoned: false },
   services: [service([ports(80)])],
   ...more,
@@ -145,6 +155,27 @@ test('mixed settings: those of most machines that serve', () => {
   assert.equal(route.candidates.length, 3)
 })
 
+test('what a service and its app ask for stands in the route', () => {
+  const options = { rateLimit: null, slowStartMs: 5, sticky: null }
+  const up = (upSinceMs: number | null, more: Partial<EndpointService> = {}) => ({
+    services: [service([ports(80)], { upSinceMs, ...more })],
+  })
+  const releaseSplit = [{ version: 1, weight: 2 }]
+  const index = indexOf(
+    put('app/a', app('a', { releaseSplit })),
+    put('endpoint/a/m1', endpoint('a', 'm1', up(7, { options }))),
+    put('endpoint/a/m2', endpoint('a', 'm2', up(null))),
+    put('endpoint/a/m3', endpoint('a', 'm3', up(9, { options }))),
+  )
+  const { split, options: read, upSinceMsMax } = index.app('a')!.port('tcp', 80)!
+  assert.deepEqual(
+    { split, read, upSinceMsMax },
+    { split: releaseSplit, read: options, upSinceMsMax: 9 },
+  )
+  index.apply(events(2, put('endpoint/a/m3', endpoint('a', 'm3', up(null)))))
+  assert.deepEqual(index.app('a')!.port('tcp', 80)!.options, null, 'as most of them want')
+})
+
 test('readers keep what they hold; a change makes new routes of that app alone', () => {
   const index = indexOf(
     put('app/a', app('a')),
@@ -215,6 +246,8 @@ test('hosts, their life and distances', () => {
   assert.deepEqual(index.host('iad1'), { ...route, live: true })
   index.apply(events(2, ['delete', 'host-live/iad1']))
   assert.deepEqual(index.host('iad1'), { ...route, live: false })
+  assert.equal(index.region('lhr')?.code, 'lhr')
+  assert.equal(index.region('nrt'), undefined)
   assert.equal(index.distanceMs('iad', 'lhr'), 76)
   assert.equal(index.distanceMs('lhr', 'iad'), 76)
   assert.equal(index.distanceMs('nrt', 'nrt'), 0)

@@ -49,6 +49,10 @@ export class EdgeIndex implements EdgeView {
     return this.#fold.state.host(id)
   }
 
+  region(code: string): Region | undefined {
+    return this.#fold.state.region(code)
+  }
+
   explainGrants(app: string): readonly ExplainGrant[] {
     return this.#fold.state.explainGrants(app)
   }
@@ -159,6 +163,10 @@ class EdgeState implements ViewState {
     }
     this.#hostRoutes.set(id, route)
     return route
+  }
+
+  region(code: string): Region | undefined {
+    return this.#regions.get(code)
   }
 
   distanceMs(from: string, to: string): number {

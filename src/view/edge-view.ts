@@ -1,4 +1,11 @@
-import type { Endpoint, EndpointService, ExplainGrant } from '../model/resources.ts'
+import type {
+  Endpoint,
+  EndpointService,
+  ExplainGrant,
+  Region,
+  ReleaseShare,
+} from '../model/resources.ts'
+import type { ServiceOptions } from '../model/service-options.ts'
 
 /** What an edge needs to know, as look-ups in memory. Implemented by `EdgeIndex` (edge-index.ts). */
 export interface EdgeView {
@@ -8,6 +15,7 @@ export interface EdgeView {
   address(address: string): AddressOwner | undefined
   app(name: string): AppRoutes | undefined
   host(id: string): HostRoute | undefined
+  region(code: string): Region | undefined
   /** Tokens by which requests to the app may be explained; mostly none. */
   explainGrants(app: string): readonly ExplainGrant[]
   /** Round trip between regions in milliseconds; 0 for the same one. Unknown pairs: a large number. */
@@ -39,6 +47,14 @@ export interface PortRoute {
   readonly httpOptions: Readonly<Record<string, unknown>> | null
   readonly tlsOptions: Readonly<Record<string, unknown>> | null
   readonly proxyProtoVersion: 'v1' | 'v2'
+  /** Shares of new requests by release; null: it does not matter. */
+  readonly split: readonly ReleaseShare[] | null
+  /** The service's port on the machine. */
+  readonly internalPort: number
+  /** Null when the service asks for none of them, as most do. */
+  readonly options: ServiceOptions | null
+  /** When the latest of the candidates began to serve; 0 when none does. */
+  readonly upSinceMsMax: number
   /** Every machine whose config exposes the port, in any state: balancing decides. */
   readonly candidates: readonly Candidate[]
 }

@@ -164,6 +164,20 @@ test('RELEASES (with a variable that is not declared), CURRENT_RELEASE and CURRE
   assert.equal((await ask(version, app)).app.currentRelease.version, 1)
 })
 
+test('shares of releases are set, read and refused', async () => {
+  const set =
+    'mutation($input: SetReleaseSplitInput!){setReleaseSplit(input: $input){app{releaseSplit{version weight}}}}'
+  const shares = [{ version: 1, weight: 100 }]
+  const done = await ask(set, { input: { appId: 'web', shares } })
+  assert.deepEqual(done.setReleaseSplit.app.releaseSplit, shares)
+  const get = 'query($appName: String!){app(name: $appName){releaseSplit{version weight}}}'
+  assert.deepEqual((await ask(get, app)).app.releaseSplit, shares)
+  const unknown = { appId: 'web', shares: [{ version: 99, weight: 1 }] }
+  assert.match((await refused(set, { input: unknown })).message, /release 99 is none of app "web"/)
+  await ask(set, { input: { appId: 'web', shares: [] } })
+  assert.deepEqual((await ask(get, app)).app.releaseSplit, [])
+})
+
 test('GET_MACHINE, HOST_ISSUES', async () => {
   const get =
     'query($machineId: String!){gqlmachine: machine(machineId: $machineId){id name app{name organization{id slug}}}}'

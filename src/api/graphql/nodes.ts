@@ -62,6 +62,7 @@ export function appNode(context: GraphqlContext, app: App) {
     currentReleaseUnprocessed: release,
     releases,
     releasesUnprocessed: releases,
+    releaseSplit: app.releaseSplit ?? [],
     imageDetails: async () => nullable(await current(), ({ image }) => imageVersion(image, app)),
     image: ({ ref }: { ref: string }) => imageNode(context, app, ref),
     services: async () => serviceNodes(await machines()),

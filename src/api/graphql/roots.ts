@@ -14,8 +14,9 @@ import { findMachineApp, getMachine } from '../../control/machines/query.ts'
 import { machineNotFound } from '../../control/machines/records.ts'
 import { getOrg, listOrgs } from '../../control/orgs.ts'
 import { allPrices } from '../../control/prices.ts'
+import { setReleaseSplit } from '../../control/release-split.ts'
 import { setSecrets } from '../../control/secrets.ts'
-import type { Address, App } from '../../model/resources.ts'
+import type { Address, App, ReleaseShare } from '../../model/resources.ts'
 import { connection, type GraphqlContext } from './context.ts'
 import {
   addressNode,
@@ -163,6 +164,11 @@ export function mutationRoot(context: GraphqlContext) {
         ? await releaseMachineEgress(control, actor, { app, machine })
         : await releaseEgress(control, actor, { app, address: ip! })
       return { ...result, hostsWaiting: waiting, clientMutationId: input.clientMutationId ?? null }
+    },
+    setReleaseSplit: async ({ input }: Input<{ appId: string; shares: ReleaseShare[] }>) => {
+      const { appId, shares, clientMutationId = null } = input
+      const app = await setReleaseSplit(control, actor, { app: appId, shares })
+      return { app: appNode(context, app), clientMutationId }
     },
     detachIpAddress: async ({ input }: Input<{ appId: string; ip?: string | null }>) => {
       const moved = await detachV4(control, actor, { app: input.appId, address: input.ip ?? null })

@@ -57,6 +57,8 @@ const QUERY = /* GraphQL */ `
     allocateEgressIpAddress(input: AllocateEgressIPAddressInput!): AllocateEgressIPAddressPayload!
     "One address of the app by ip, or all of a machine by machineId."
     releaseEgressIpAddress(input: ReleaseEgressIPAddressInput!): ReleaseEgressIPAddressPayload!
+    "Shares of new requests by release; none: a machine's release does not matter."
+    setReleaseSplit(input: SetReleaseSplitInput!): SetReleaseSplitPayload!
   }
 `
 
@@ -162,6 +164,8 @@ const APPS = /* GraphQL */ `
     currentReleaseUnprocessed: Release
     releases(first: Int, after: String): ReleaseConnection!
     releasesUnprocessed(first: Int, after: String): ReleaseConnection!
+    "Empty when a machine's release does not matter."
+    releaseSplit: [ReleaseShare!]!
     imageDetails: ImageVersion
     image(ref: String!): Image
     services: [Service!]!
@@ -189,6 +193,7 @@ const APPS = /* GraphQL */ `
   }
   "One that covers a range has no port but its ends."
   type ServicePort { port: Int startPort: Int endPort: Int handlers: [String!]! }
+  type ReleaseShare { version: Int! weight: Int! }
   type Release {
     id: ID!
     version: Int!
@@ -303,6 +308,13 @@ const ADDRESSES = /* GraphQL */ `
     ipAddress: IPAddress
     clientMutationId: String
   }
+  input ReleaseShareInput { version: Int! weight: Int! }
+  input SetReleaseSplitInput {
+    appId: ID!
+    shares: [ReleaseShareInput!]!
+    clientMutationId: String
+  }
+  type SetReleaseSplitPayload { app: App! clientMutationId: String }
   input ReleaseIPAddressInput {
     appId: ID!
     ipAddressId: ID

@@ -21,6 +21,7 @@ interface Flags {
   readonly publicIps: boolean
   readonly smokeChecks: string | boolean
   readonly image?: string
+  readonly onlyMachines?: readonly string[]
 }
 
 export function registerDeploy(program: Command, io: Io): void {
@@ -44,6 +45,7 @@ export function registerDeploy(program: Command, io: Io): void {
     .option('--no-public-ips', 'no addresses at the first deploy')
     .option('--smoke-checks [bool]', 'see whether machines without checks stay up', true)
     .option('-i, --image <artifact>', 'an artifact of an earlier release instead of the folder')
+    .option('--only-machines <ids>', 'these machines and no others', repeated)
     .option('--remote-only', 'accepted for compatibility; nothing is built')
     .option('--local-only', 'accepted for compatibility; nothing is built')
     .option('--dns-checks [bool]', 'accepted for compatibility; names are not checked')
@@ -64,6 +66,7 @@ export function registerDeploy(program: Command, io: Io): void {
           publicIps: flags.publicIps,
           smokeChecks: booleanFlag(flags.smokeChecks),
           image: flags.image,
+          onlyMachines: flags.onlyMachines?.flatMap((ids) => ids.split(',')),
         }),
       ),
     )

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { durationMs } from '../../model/machine-config.ts'
+import { durationMs } from '../../model/duration.ts'
 import { groupOf } from '../api-types.ts'
 import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'

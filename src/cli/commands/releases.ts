@@ -3,6 +3,7 @@ import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
 import { ago, table } from '../output.ts'
 import { action, type Session } from '../session.ts'
+import { releasesSplit } from './releases-split.ts'
 
 const RELEASES = `query($appName: String!, $limit: Int!) { app(name: $appName) {
   releases: releasesUnprocessed(first: $limit) { nodes {
@@ -21,13 +22,24 @@ interface ReleaseNode {
 }
 
 export function registerReleases(program: Command, io: Io): void {
-  program
-    .command('releases')
+  const group = program.command('releases').description('Releases of an app')
+  group
+    .command('list', { isDefault: true })
+    .alias('ls')
     .description("List an app's releases, newest first")
     .option('--image', 'show what each release runs')
     .option('--limit <n>', 'how many', '25')
     .action(
       action(io, (session, flags: { image?: boolean; limit: string }) => releases(session, flags)),
+    )
+  group
+    .command('split [shares...]')
+    .description('Show or set shares of new requests by release, such as 12=90 13=10')
+    .option('--clear', 'every machine counts alike again')
+    .action(
+      action(io, (session, shares: readonly string[], flags: { clear?: boolean }) =>
+        releasesSplit(session, shares, flags),
+      ),
     )
 }
 

@@ -1,5 +1,5 @@
 import { FairwayError } from '../../base/errors.ts'
-import { durationMs } from '../../model/machine-config.ts'
+import { durationMs } from '../../model/duration.ts'
 import type { App, Machine, MachineState } from '../../model/resources.ts'
 import type { Actor } from '../context.ts'
 import { STOP_TIMEOUT_MAX_MS, signalName } from './config.ts'

@@ -52,6 +52,16 @@ const refused: readonly [name: string, config: object, text: RegExp][] = [
     services(service({ protocol: 'udp' }, { port: 53 })),
     /is 53 but internal_port is 8080/,
   ],
+  [
+    'a rate of our own extension',
+    services(service({ fairway: { rate_limit: { per_source: { requests_per_second: -1 } } } })),
+    /services\[0\]\.fairway\.rate_limit\.per_source\.requests_per_second: -1 is out of range\. Use 0\.001/,
+  ],
+  [
+    'the same of another type',
+    services(service({ fairway: { slow_start: 5 } })),
+    /services\[0\]\.fairway\.slow_start: is 5: /,
+  ],
   ['protocol', services(service({ protocol: 'sctp' })), /protocol: is "sctp"/],
   [
     'soft above hard',

@@ -1,7 +1,9 @@
 import { constants } from 'node:os'
 import type { z } from 'zod'
 import { FairwayError } from '../../base/errors.ts'
-import { type Check, durationMs, MachineConfig, type Service } from '../../model/machine-config.ts'
+import { durationMs } from '../../model/duration.ts'
+import { type Check, MachineConfig, type Service } from '../../model/machine-config.ts'
+import { extensionProblems } from '../../model/service-options.ts'
 import { portProblems } from './ports.ts'
 import { isTestMachine, TEST_ENV } from './test-target.ts'
 
@@ -144,6 +146,7 @@ function serviceProblems(service: Service, index: number): ConfigProblem[] {
     const message = `${soft} is above hard_limit ${hard}; a soft limit is reached first`
     problems.push({ field: `${at}.concurrency.soft_limit`, message })
   }
+  problems.push(...extensionProblem(service, at))
   const checks = service.checks ?? []
   if (checks.length > CHECKS_MAX)
     problems.push({ field: `${at}.checks`, message: `has ${checks.length}; at most ${CHECKS_MAX}` })
@@ -152,6 +155,15 @@ function serviceProblems(service: Service, index: number): ConfigProblem[] {
     problems.push({ field: `${at}.checks[${i}].type`, message: 'is missing; use "tcp" or "http"' })
   })
   return problems
+}
+
+function extensionProblem({ fairway, protocol, ports }: Service, at: string): ConfigProblem[] {
+  if (!fairway) return []
+  const http = ports?.some(({ handlers }) => handlers?.includes('http')) ?? false
+  return extensionProblems(fairway, { udp: protocol === 'udp', http }).map((problem) => ({
+    field: [at, 'fairway', ...problem.path].join('.'),
+    message: `${problem.message}. ${problem.fix}`,
+  }))
 }
 
 /** S37: top-level checks have no service to take their port from. */

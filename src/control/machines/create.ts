@@ -233,7 +233,7 @@ async function planCreate(
   const isSame = read.revisionOf(appKey) === app.modRevision
   if (!isSame || names.some((taken) => taken !== undefined)) return { ops: [], result: 'again' }
   const services = endpointServices(draft.machine.config.services)
-  const endpoint = projectEndpoint(draft.machine, status, services)
+  const endpoint = projectEndpoint(draft.machine, status, services, control.clock.now())
   const block = await claimBlock(control, read, app.value, seatOf(endpoint))
   const machine: Machine = { ...draft.machine, egress: block.egress }
   const ops: Op[] = [

@@ -1,5 +1,6 @@
 import type { Port, Service } from '../../model/machine-config.ts'
 import type { EndpointService } from '../../model/resources.ts'
+import { serviceOptions } from '../../model/service-options.ts'
 import type { ConfigProblem } from './config.ts'
 
 /** External ports of services: their rules, and their form in the routing projection. */
@@ -38,6 +39,8 @@ export function endpointServices(
       autostart: service.autostart ?? false,
       load: 0,
       healthy: (service.checks ?? []).length === 0,
+      upSinceMs: null,
+      options: serviceOptions(service.fairway),
     }
   })
 }

@@ -146,28 +146,37 @@ function editedRecord(
   return {
     machine,
     status,
-    endpoint: projectEndpoint(machine, status, services),
+    endpoint: projectEndpoint(machine, status, services, control.clock.now()),
     lease: record.lease,
   }
 }
 
-/** The routing projection of a machine. */
-export const projectEndpoint = (
+/** The routing projection of a machine; `nowMs` is when what begins to serve does so. */
+export function projectEndpoint(
   machine: Machine,
   status: MachineStatus,
   services: EndpointService[],
-): Endpoint => ({
-  machine: machine.id,
-  app: machine.app,
-  host: machine.host,
-  region: machine.region,
-  group: groupOf(machine),
-  v4: machine.v4,
-  v6: machine.v6,
-  state: shownState(machine, status),
-  cordoned: machine.cordoned,
-  services,
-})
+  nowMs: number,
+): Endpoint {
+  const state = shownState(machine, status)
+  const isUp = ({ healthy }: EndpointService) => state === 'started' && healthy
+  return {
+    machine: machine.id,
+    app: machine.app,
+    host: machine.host,
+    region: machine.region,
+    group: groupOf(machine),
+    release: releaseOf(machine),
+    v4: machine.v4,
+    v6: machine.v6,
+    state,
+    cordoned: machine.cordoned,
+    services: services.map((service) => ({
+      ...service,
+      upSinceMs: isUp(service) ? (service.upSinceMs ?? nowMs) : null,
+    })),
+  }
+}
 
 /** Both come from `projectEndpoint`, so their keys are in one order. */
 export const sameEndpoint = (a: Endpoint | undefined, b: Endpoint | undefined): boolean =>
@@ -175,6 +184,12 @@ export const sameEndpoint = (a: Endpoint | undefined, b: Endpoint | undefined): 
 
 export const groupOf = (machine: Pick<Machine, 'config'>): string =>
   machine.config.metadata?.fly_process_group ?? machine.config.env?.FLY_PROCESS_GROUP ?? 'app'
+
+/** What a deploy writes into the metadata; anything else there is no release. */
+function releaseOf({ config }: Pick<Machine, 'config'>): number | null {
+  const version = config.metadata?.fly_release_version ?? ''
+  return /^[1-9]\d{0,8}$/.test(version) ? Number(version) : null
+}
 
 /** Adds events, given oldest first, those already known by id left out. */
 export function withEvents(

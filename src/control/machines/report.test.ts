@@ -69,6 +69,33 @@ test('checks and load reach the routing projection', async () => {
   assert.equal((await status(machine))?.updatedAt, before)
 })
 
+test('a machine shows the release that made it', async () => {
+  const release = async (metadata: object) => (await endpoint(await create({ metadata })))?.release
+  assert.equal(await release({ fly_release_version: '12' }), 12)
+  for (const odd of ['', '0', '-1', '1.5', 'twelve', '9999999999'])
+    assert.equal(await release({ fly_release_version: odd }), null)
+  assert.equal(await release({}), null)
+})
+
+test('since when a service serves: from its first passing check on, until one fails', async () => {
+  const machine = await create({ services: [service] })
+  const since = async () => (await endpoint(machine))?.services[0]?.upSinceMs
+  await t.report(machine, { services: [{ healthy: false, load: 0 }] })
+  assert.equal(await since(), null)
+  const beforeMs = Date.now()
+  await t.report(machine, { services: [{ healthy: true, load: 0 }] })
+  const first = (await since())!
+  assert.ok(first >= beforeMs && first <= Date.now(), `${first}`)
+  await t.report(machine, { services: [{ healthy: true, load: 1 }] })
+  assert.equal(await since(), first)
+  await t.report(machine, { services: [{ healthy: false, load: 1 }] })
+  assert.equal(await since(), null)
+  await t.report(machine, { services: [{ healthy: true, load: 1 }] })
+  assert.ok((await since())! >= first)
+  await t.report(machine, { state: 'stopped', services: [{ healthy: true, load: 0 }] })
+  assert.equal(await since(), null)
+})
+
 test('a report of an older generation changes no state', async () => {
   const machine = await create()
   await t.report(machine)

@@ -164,7 +164,7 @@ async function reportOps(
       ? seen
       : withEvents(seen, [userEvent(control.clock.now(), 'destroy', 'destroying')], now)
   const services = seenServices(machine, endpoint, report)
-  const projected = projectEndpoint(asked, next, services)
+  const projected = projectEndpoint(asked, next, services, control.clock.now())
   return [
     ...(asked === machine ? [] : [put(keys.machine(machine.host, machine.id), asked)]),
     ...(next === status ? [] : [put(keys.status(machine.id), next)]),

@@ -54,6 +54,7 @@ export const testApp = (name: string, org: string, networkId: number): App => ({
   sharedV4: null,
   status: 'pending',
   createdAt: '2026-01-01T00:00:00.000Z',
+  releaseSplit: null,
 })
 
 const testOrg: Org = {

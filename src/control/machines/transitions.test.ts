@@ -51,7 +51,7 @@ test('whatever happens in whatever order, what edges see is what is so', async (
         const now = (await t.read<Machine>(keys.machine(machine.host, machine.id)))!
         const status = (await t.read<MachineStatus>(keys.status(machine.id)))!
         const endpoint = (await t.read<Endpoint>(keys.endpoint('hello', machine.id)))!
-        assert.deepEqual(endpoint, projectEndpoint(now, status, endpoint.services))
+        assert.deepEqual(endpoint, projectEndpoint(now, status, endpoint.services, 0))
         assert.ok(status.generation <= now.generation)
         if (name !== 'done') continue
         assert.equal(shownState(now, status), now.desired)

@@ -85,7 +85,8 @@ async function regrouped(
 ): Promise<Op[]> {
   if (groupOf(machine) === groupOf(changed)) return []
   const services = endpointServices(changed.config.services)
-  return regroupOps(control, read, app, seatOf(projectEndpoint(changed, status, services)))
+  const endpoint = projectEndpoint(changed, status, services, control.clock.now())
+  return regroupOps(control, read, app, seatOf(endpoint))
 }
 
 /** The record once its egress is where its group wants it. */

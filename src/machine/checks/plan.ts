@@ -1,4 +1,5 @@
-import { type Check, durationMs, type MachineConfig } from '../../model/machine-config.ts'
+import { durationMs } from '../../model/duration.ts'
+import type { Check, MachineConfig } from '../../model/machine-config.ts'
 
 /** A check, ready to run: every default and limit applied. */
 export interface CheckPlan {

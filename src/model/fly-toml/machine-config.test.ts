@@ -105,6 +105,24 @@ kill_timeout = 10
   })
 })
 
+test('what only this platform has goes on to the machines', () => {
+  const { app } = configs(`
+[processes]
+  app = "x"
+[http_service]
+  internal_port = 8080
+  [http_service.fairway]
+    slow_start = "30s"
+    sticky = { ttl = "1h" }
+    rate_limit = { per_source = { requests_per_second = 10, burst = 20 } }
+`)
+  assert.deepEqual(app?.services?.[0]?.fairway, {
+    slow_start: '30s',
+    sticky: { ttl: '1h' },
+    rate_limit: { per_source: { requests_per_second: 10, burst: 20 } },
+  })
+})
+
 test('sections are of their group; those without one, of the default group', () => {
   const { web, worker } = configs(`
 [processes]

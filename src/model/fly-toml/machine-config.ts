@@ -141,6 +141,7 @@ const scaling = (from: HttpService | TomlService) => ({
     min_machines_running: from.min_machines_running,
   }),
   ...(from.concurrency && { concurrency: from.concurrency }),
+  ...(from.fairway && { fairway: from.fairway }),
 })
 
 const checkList = (checks: readonly Check[]) => (checks.length > 0 ? { checks } : {})

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ServiceExtension } from '../service-options.ts'
 
 /**
  * A fly.toml after `normalise`: one spelling for everything, types checked, values not yet
@@ -100,6 +101,8 @@ const scaling = {
   auto_start_machines: z.boolean().optional(),
   min_machines_running: z.number().int().optional(),
   concurrency: Concurrency.optional(),
+  /** Not Fly's: what only this platform has. */
+  fairway: ServiceExtension.optional(),
   machine_checks: z.array(MachineCheck).optional(),
   processes,
 }

@@ -1,4 +1,4 @@
-import { parseDuration } from './duration.ts'
+import { parseDuration } from '../duration.ts'
 import { type Path, shown } from './problem.ts'
 import { checkGroups, type Report } from './report.ts'
 import type { AppConfig, ServiceCheck, TopCheck } from './schema.ts'

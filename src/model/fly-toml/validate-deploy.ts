@@ -1,4 +1,4 @@
-import { parseDuration } from './duration.ts'
+import { parseDuration } from '../duration.ts'
 import { shown } from './problem.ts'
 import type { Report } from './report.ts'
 import type { AppConfig } from './schema.ts'

@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { DURATION } from './duration.ts'
+import { DURATION } from '../duration.ts'
 import { type Path, shown } from './problem.ts'
 import type { Report } from './report.ts'
 import type { AppConfig, MachineCheck } from './schema.ts'

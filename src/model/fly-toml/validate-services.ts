@@ -1,4 +1,5 @@
 import { HANDLERS } from '../machine-config.ts'
+import { extensionProblems, type ServiceExtension } from '../service-options.ts'
 import { groupsOfSection } from './groups.ts'
 import { type Path, shown } from './problem.ts'
 import { checkGroups, type Report } from './report.ts'
@@ -19,6 +20,7 @@ export function checkServices(config: AppConfig, report: Report): void {
 function checkHttpService(config: AppConfig, http: HttpService, report: Report): void {
   const path = ['http_service']
   checkCommon(config, http, path, report)
+  checkExtension(http.fairway, { udp: false, http: true }, path, report)
   checkHttpOptions(http.http_options, [...path, 'http_options'], report)
   checkTlsOptions(http.tls_options, [...path, 'tls_options'], report)
   for (const [i, check] of (http.checks ?? []).entries()) {
@@ -29,6 +31,8 @@ function checkHttpService(config: AppConfig, http: HttpService, report: Report):
 function checkService(config: AppConfig, service: Service, path: Path, report: Report): void {
   checkCommon(config, service, path, report)
   const { protocol } = service
+  const isHttp = service.ports?.some(({ handlers }) => handlers?.includes('http')) ?? false
+  checkExtension(service.fairway, { udp: protocol === 'udp', http: isHttp }, path, report)
   if (protocol !== undefined && protocol !== 'tcp' && protocol !== 'udp') {
     report.error([...path, 'protocol'], `${shown(protocol)} is not known`, 'Use "tcp" or "udp".')
   }
@@ -44,6 +48,17 @@ function checkService(config: AppConfig, service: Service, path: Path, report: R
       checkServiceCheck(check, [...path, key, i], report)
     }
   }
+}
+
+function checkExtension(
+  extension: ServiceExtension | undefined,
+  kind: Parameters<typeof extensionProblems>[1],
+  path: Path,
+  { error }: Report,
+): void {
+  if (!extension) return
+  for (const problem of extensionProblems(extension, kind))
+    error([...path, 'fairway', ...problem.path], problem.message, problem.fix)
 }
 
 /** What [http_service] and [[services]] share. */

@@ -42,6 +42,20 @@ const cases: readonly (readonly [string, string, 'error' | 'warning', string, Re
     'http_service.processes',
     /"web"/,
   ],
+  [
+    'a rate of our own extension',
+    http('[http_service.fairway]\nrate_limit = { per_source = { requests_per_second = 0 } }'),
+    'error',
+    'http_service.fairway.rate_limit.per_source.requests_per_second',
+    /^0 is out of range/,
+  ],
+  [
+    'sticky without http',
+    port('port=5432', '[services.fairway]\nsticky = { ttl = "1h" }'),
+    'error',
+    'services[0].fairway.sticky',
+    /http handler/,
+  ],
   ['vm of an unknown group', '[[vm]]\nprocesses=["x"]', 'error', 'vm[0].processes', /"x"/],
   [
     'S10',

@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { DURATION } from './duration.ts'
+import { DURATION } from '../duration.ts'
 import { locate } from './locate.ts'
 import { type Path, type Problem, pathText, shown } from './problem.ts'
 import { checkGroups, type Report } from './report.ts'

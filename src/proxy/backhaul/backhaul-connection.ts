@@ -2,6 +2,7 @@ import type { HeadFault } from '../../base/http1/head-buffer.ts'
 import type { ResponseHead } from '../../base/http1/response-head.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import type { Lease } from '../balance/balancer.ts'
+import { Steering } from '../balance/steering.ts'
 import { HttpConnection } from '../http1/connection.ts'
 import { policyOf } from '../http1/policy.ts'
 import type { RequestHead } from '../http1/request-head.ts'
@@ -57,6 +58,7 @@ export class BackhaulConnection extends HttpConnection {
       {
         route,
         machine: preface.machine,
+        steering: preface.forced ? new Steering({ forcedMachine: preface.machine }) : null,
         head: head.forward,
         method: head.method,
         idempotent: head.idempotent,

@@ -46,6 +46,7 @@ async function nearEdge(
       const host = view.host(id)
       return host && { ...host, meshAddress: '127.0.0.1' }
     },
+    region: (code) => view.region(code),
     explainGrants: () => [],
     distanceMs: (a, b) => (a === b ? 0 : 100),
   }
@@ -70,6 +71,14 @@ describe('a machine of another host', () => {
     }
     assert.equal(far.count('connections'), 1)
     assert.equal(near.proxy.snapshot().totals.backhaul_requests, 4)
+  })
+
+  test('that a client insists on is asked there although its checks fail (R30)', async () => {
+    const port = await lab.app((socket) => onRequests(socket, (head) => socket.write(ok(head))))
+    const { near } = await pair(remote({ port: 80, internalPort: port, healthy: false }))
+    const client = lab.client(near.port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nFly-Force-Instance-Id: m1\r\n\r\n')
+    assert.match(await client.until(/\r\n\r\nGET/), /^HTTP\/1.1 200 /)
   })
 
   test('type connections: the app’s connection is fresh, the edges’ is not', async () => {

@@ -8,7 +8,14 @@ const line =
 
 test('a preface says who asks for what', () => {
   assert.deepEqual(parsePreface(line), {
-    ...{ kind: 'http', app: 'hello', machine: '4d891d2b42e987', service: 0, port: 80 },
+    ...{
+      kind: 'http',
+      forced: false,
+      app: 'hello',
+      machine: '4d891d2b42e987',
+      service: 0,
+      port: 80,
+    },
     ...{ clientAddress: '192.0.2.9', clientPort: 51_234, localAddress: '2001:db8:1::5' },
     ...{ localPort: 443, https: true, region: 'iad' },
     requestId: '01M7XYHV9H4Z1FS0MRDV37PTN6-iad',
@@ -57,7 +64,10 @@ test('what one edge writes another reads', () => {
           prefaceTarget(kind, app, machine, service, preface.port) +
           prefaceOrigin(preface) +
           preface.requestId
-        assert.deepEqual(parsePreface(text), { ...preface })
+        assert.deepEqual(parsePreface(text), { ...preface, forced: false })
+        const forced = prefaceTarget('forced-http', app, machine, service, preface.port)
+        const insisted = parsePreface(forced + prefaceOrigin(preface) + preface.requestId)
+        assert.deepEqual(insisted, { ...preface, kind: 'http', forced: true })
       },
     ),
   )

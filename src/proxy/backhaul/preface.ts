@@ -6,13 +6,16 @@ import { PREFACE_BYTES_MAX } from '../limits.ts'
  * What an edge says to the edge of the host that runs the machine, before each request or stream:
  * one line, in the same write as the request's head.
  *
- *   F1 <h|t> <app> <machine> <service> <port> <client> <port> <local> <port> <s|-> <region> <id> CRLF
+ *   F1 <h|f|t> <app> <machine> <service> <port> <client> <port> <local> <port> <s|-> <region> <id> CRLF
  *
+ * h: HTTP, f: the same, and the client insists on the machine (R30), t: a stream.
  * The answer is `+` LF before the response (or before the stream), or `-<code>` LF: refused, and
  * nothing of it has reached the machine unless the code is that of a failed exchange.
  */
 export interface Preface {
   readonly kind: 'http' | 'tcp'
+  /** The client insists on this machine, even when its checks fail. */
+  readonly forced: boolean
   readonly app: string
   readonly machine: string
   /** Index into the endpoint's services. */
@@ -73,14 +76,16 @@ export const isHostRefusal = (code: string): boolean => Object.hasOwn(HOST_REFUS
 /** What such a refusal says; '' for other codes, which say it themselves. */
 export const reasonOfRefusal = (code: string): string => HOST_REFUSALS[code] ?? ''
 
+const KINDS = { http: 'h', 'forced-http': 'f', tcp: 't' } as const
+
 /** The part that is the same for all requests to one candidate. */
 export const prefaceTarget = (
-  kind: Preface['kind'],
+  kind: keyof typeof KINDS,
   app: string,
   machine: string,
   service: number,
   port: number,
-): string => `F1 ${kind === 'http' ? 'h' : 't'} ${app} ${machine} ${service} ${port} `
+): string => `F1 ${KINDS[kind]} ${app} ${machine} ${service} ${port} `
 
 /** The part that is the same for all requests of one client's connection; the id and CRLF follow. */
 export const prefaceOrigin = (origin: {
@@ -96,7 +101,7 @@ export const prefaceOrigin = (origin: {
   } ${origin.region} `
 
 const LINE =
-  /^F1 ([ht]) ([a-z0-9][a-z0-9-]{0,62}) ([0-9a-z]{1,32}) (\d{1,3}) (\d{1,5}) ([0-9a-f:.]{2,45}) (\d{1,5}) ([0-9a-f:.]{2,45}) (\d{1,5}) ([s-]) ([a-z0-9-]{1,16}) ([0-9A-Za-z-]{1,64})$/
+  /^F1 ([hft]) ([a-z0-9][a-z0-9-]{0,62}) ([0-9a-z]{1,32}) (\d{1,3}) (\d{1,5}) ([0-9a-f:.]{2,45}) (\d{1,5}) ([0-9a-f:.]{2,45}) (\d{1,5}) ([s-]) ([a-z0-9-]{1,16}) ([0-9A-Za-z-]{1,64})$/
 
 /** Parses the line without its CRLF; undefined when it is not a preface. */
 export function parsePreface(line: string): Preface | undefined {
@@ -106,7 +111,8 @@ export function parsePreface(line: string): Preface | undefined {
   if (ports.some((port) => port < 1 || port > 65_535)) return undefined
   if (isIP(m[6]!) === 0 || isIP(m[8]!) === 0) return undefined
   return {
-    kind: m[1] === 'h' ? 'http' : 'tcp',
+    kind: m[1] === 't' ? 'tcp' : 'http',
+    forced: m[1] === 'f',
     ...{ app: m[2]!, machine: m[3]!, service: Number(m[4]), port: ports[0]! },
     ...{ clientAddress: m[6]!, clientPort: ports[1]! },
     ...{ localAddress: m[8]!, localPort: ports[2]! },

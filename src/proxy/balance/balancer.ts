@@ -1,5 +1,6 @@
 import type { Candidate, HostRoute, PortRoute } from '../../view/edge-view.ts'
 import type { LoadBucket } from './loads.ts'
+import type { Steering } from './steering.ts'
 
 /**
  * Who serves a request. Choosing and counting are one step, so that neither a limit nor a drain can
@@ -23,6 +24,10 @@ export interface Standing {
   /** Null for machines of other hosts, which count for themselves. */
   readonly inFlight: number | null
   readonly isLastResort: boolean
+  /** It fails requests, and gets none while others can serve. */
+  readonly isEjected: boolean
+  /** How far it is from what the request asks for (Steering); 0 is nothing better. */
+  readonly rank: number
 }
 
 export interface ClaimOptions {
@@ -38,6 +43,8 @@ export interface ClaimOptions {
    * that host last said so: it refuses when that is still true.
    */
   readonly probe?: Probe | null
+  /** Where it should go, or has to; null: wherever is best. */
+  readonly steering?: Steering | null
 }
 
 /** The machine to try, or any. */
@@ -54,6 +61,8 @@ export interface Lease {
   release(): void
   /** What the next claims should know. */
   failed(how: ClaimFailure): void
+  /** The machine has answered, and not with an error of its own. */
+  succeeded(): void
 }
 
 export type ClaimFailure =
@@ -65,6 +74,8 @@ export type ClaimFailure =
   | 'unreached'
   /** The host could not be reached: for a while its machines are chosen when there is no other. */
   | 'host-unreached'
+  /** The machine had it, and broke off, took too long or answered with an error of its own (5xx). */
+  | 'broke'
 
 /** Whose slot was given back: a machine's of this host that had none left, or had; another host's. */
 export type Released = 'of-full' | 'of-free' | 'elsewhere'
@@ -84,6 +95,8 @@ export type RefusalReason =
   | 'down'
   /** All that could serve are at their hard limit: worth waiting for. */
   | 'hard-limit'
+  /** The request may only go elsewhere. */
+  | 'unwanted'
   // What a host answers about one machine of its own.
   | 'not-here'
   | 'not-started'

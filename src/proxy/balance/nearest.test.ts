@@ -1,55 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { EdgeView, PortRoute } from '../../view/edge-view.ts'
 import { DOWN_MS, FULL_MS, SUSPECT_MS } from '../limits.ts'
-import { type TestMachine, type TestService, testView } from '../testing.ts'
-import { type Balancer, isRefusal, type Lease } from './balancer.ts'
+import type { TestMachine } from '../testing.ts'
+import { isRefusal, type Lease } from './balancer.ts'
 import { bucketOf } from './loads.ts'
-import { nearestBalancer } from './nearest.ts'
-
-const HOSTS = [
-  { id: 'iad1', region: 'iad', index: 1 },
-  { id: 'iad2', region: 'iad', index: 2 },
-  { id: 'lhr1', region: 'lhr', index: 3 },
-  { id: 'nrt1', region: 'nrt', index: 4 },
-  { id: 'nrt2', region: 'nrt', index: 5, live: false },
-]
-const DISTANCES: Readonly<Record<string, number>> = { 'iad lhr': 75, 'iad nrt': 160 }
-
-const machine = (
-  id: string,
-  host: string,
-  service: Partial<TestService> = {},
-  rest: Partial<TestMachine> = {},
-): TestMachine => ({
-  ...{ id, host, region: host.slice(0, 3), ...rest },
-  services: [{ port: 80, internalPort: 8080, soft: 2, ...service }],
-})
-
-function setUp(machines: TestMachine[], random = () => 0) {
-  const index = testView([{ name: 'hello', machines }], HOSTS)
-  const view: EdgeView = {
-    revision: 1,
-    address: (address) => index.address(address),
-    app: (name) => index.app(name),
-    host: (id) => index.host(id),
-    explainGrants: () => [],
-    distanceMs: (a, b) => (a === b ? 0 : (DISTANCES[`${a} ${b}`] ?? 1e6)),
-  }
-  const route = view.app('hello')!.port('tcp', 80)!
-  const clock = { now: 0 }
-  const balancer = nearestBalancer({
-    ...{ host: 'iad1', region: 'iad', view, random, now: () => clock.now },
-  })
-  return { balancer, route, clock }
-}
-
-function claim(balancer: Balancer, route: PortRoute, exclude: string[] = [], machine?: string) {
-  return balancer.claim(route, { exclude: new Set(exclude), machine: machine ?? null })
-}
-const idOf = (claimed: ReturnType<Balancer['claim']>) =>
-  isRefusal(claimed) ? claimed.refused : claimed.candidate.endpoint.machine
+import { claim, DISTANCES, HOSTS, idOf, machine, setUp } from './testing.ts'
 
 describe('who is chosen', () => {
   const far = machine('far', 'lhr1')

@@ -14,6 +14,9 @@ import type {
 } from './balancer.ts'
 import { type LoadBucket, LoadTable } from './loads.ts'
 import { Marks } from './marks.ts'
+import { Outliers } from './outliers.ts'
+import { isRamping, rampWeight, slowStartMsOf } from './slow-start.ts'
+import { RANKS_MAX } from './steering.ts'
 
 export interface NearestOptions {
   readonly host: string
@@ -27,12 +30,14 @@ export interface NearestOptions {
   /** A slot of an app was given back. Called in the middle of other work: act later. */
   readonly onRelease?: (endpoint: Endpoint, released: Released) => void
   readonly counters?: Counters
+  /** A machine gets no requests for so long, because it fails them. */
+  readonly onEject?: (endpoint: Endpoint, ms: number) => void
 }
 
 const REFUSALS = Object.fromEntries(
   (
     [
-      ...['none', 'unavailable', 'down', 'starting', 'hard-limit'],
+      ...['none', 'unavailable', 'down', 'starting', 'hard-limit', 'unwanted'],
       ...['not-here', 'not-started', 'cordoned', 'unhealthy'],
     ] as RefusalReason[]
   ).map((refused) => [refused, { refused }]),
@@ -58,7 +63,7 @@ export function nearestBalancer(options: NearestOptions): Balancer {
     claim(route: PortRoute, wanted: ClaimOptions): Lease | Refusal {
       return wanted.machine === null
         ? nearest.choose(route, wanted)
-        : nearest.claimOwn(route, wanted.machine, wanted.exclude)
+        : nearest.claimOwn(route, wanted.machine, wanted)
     },
     explain: (route, wanted) => nearest.explain(route, wanted),
   }
@@ -69,8 +74,10 @@ const HOST_STEP = 1
 const BUCKET_STEP = 2
 const DISTANCE_STEP = 4
 const DISTANCE_MAX = 1e6
-const LAST = DISTANCE_STEP * DISTANCE_MAX * 2
+const RANK_STEP = DISTANCE_STEP * DISTANCE_MAX * 2
+const LAST = RANK_STEP * RANKS_MAX
 const PROBE = LAST * 2
+const EJECTED = PROBE * 2
 
 class Nearest {
   readonly #options: NearestOptions
@@ -78,15 +85,19 @@ class Nearest {
   /** What the last `#pick` chose. Fields, because a request should not cost an object more. */
   #best: Candidate | null = null
   #bestVia: HostRoute | null = null
+  /** The route seen last whose machines have all served for long: that stays so. */
+  #settled: PortRoute | null = null
+  /** Some machine of the route that is looked at has just begun to serve. */
+  #ramping = false
   /** What the last `#judge` found. */
   #via: HostRoute | null = null
   #score = Infinity
 
   constructor(options: NearestOptions) {
     this.#options = options
-    const { loads = LoadTable.alone(), now, onRelease = () => {} } = options
+    const { loads = LoadTable.alone(), now, onRelease = () => {}, onEject = () => {} } = options
     this.#pool = {
-      ...{ loads, onRelease },
+      ...{ loads, onRelease, onEject, outliers: new Outliers(now) },
       suspects: new Marks(SUSPECT_MS, now),
       down: new Marks(DOWN_MS, now),
       full: new Marks(FULL_MS, now),
@@ -97,27 +108,31 @@ class Nearest {
     for (let i = 1; ; i++) {
       const refusal = this.#pick(route, wanted)
       if (refusal) return refusal
-      const lease = this.#claim(this.#best!, this.#bestVia)
+      // Who may name a machine must not be able to have it thrown out as well.
+      const judged = wanted.steering?.isClients ? null : route
+      const lease = this.#claim(judged, this.#best!, this.#bestVia)
       if (lease) return lease
       if (i === CLAIM_TRIES_MAX) return REFUSALS['hard-limit']
     }
   }
 
   /** The machine is this host's, and another edge has chosen it. */
-  claimOwn(route: PortRoute, machine: string, exclude: ReadonlySet<string> | null) {
+  claimOwn(route: PortRoute, machine: string, { exclude, steering }: ClaimOptions) {
     const candidate = route.candidates.find(({ endpoint }) => endpoint.machine === machine)
     if (!candidate || candidate.endpoint.host !== this.#options.host) return REFUSALS['not-here']
     if (exclude?.has(machine)) return REFUSALS.none
     const { endpoint, service } = candidate
     if (endpoint.state !== 'started') return REFUSALS['not-started']
     if (endpoint.cordoned) return REFUSALS.cordoned
-    if (!endpoint.services[service]!.healthy) return REFUSALS.unhealthy
-    return this.#claim(candidate, null) ?? REFUSALS['hard-limit']
+    const forced = steering?.forcedMachine === machine
+    if (!forced && !endpoint.services[service]!.healthy) return REFUSALS.unhealthy
+    return this.#claim(null, candidate, null) ?? REFUSALS['hard-limit']
   }
 
   /** All candidates as the next claim would see them, the one that it would choose first. */
   explain(route: PortRoute, wanted: ClaimOptions): Standing[] {
     const { region, view } = this.#options
+    this.#ramping = this.#isRamping(route)
     const standings = route.candidates.map((candidate): Standing => {
       const refused = this.#judge(candidate, wanted)
       const isLocal = candidate.endpoint.host === this.#options.host
@@ -126,17 +141,22 @@ class Nearest {
         distanceMs: view.distanceMs(region, candidate.endpoint.region),
         inFlight: isLocal ? this.#inFlight(candidate) : null,
         isLastResort: refused === null && this.#score >= LAST,
+        isEjected: refused === null && this.#score >= EJECTED,
+        rank: wanted.steering?.rank(candidate.endpoint) ?? 0,
       }
     })
     return standings.sort((a, b) => a.score - b.score || a.distanceMs - b.distanceMs)
   }
 
   #pick(route: PortRoute, wanted: ClaimOptions): Refusal | null {
-    const { random } = this.#options
+    const { random, now } = this.#options
+    this.#ramping = route !== this.#settled && this.#isRamping(route)
+    const nowMs = this.#ramping ? now() : 0
     let best: Candidate | null = null
     let bestVia: HostRoute | null = null
     let bestScore = Infinity
-    let ties = 0
+    /** Of those with the best score. */
+    let weights = 0
     let refused: RefusalReason = 'none'
     for (const candidate of route.candidates) {
       const why = this.#judge(candidate, wanted)
@@ -146,32 +166,47 @@ class Nearest {
       }
       const score = this.#score
       if (score > bestScore) continue
-      ties = score < bestScore ? 1 : ties + 1
-      if (score === bestScore && random() * ties >= 1) continue
+      const weight = this.#ramping ? rampWeight(candidate, slowStartMsOf(route), nowMs) : 1
+      weights = score < bestScore ? weight : weights + weight
+      if (score === bestScore && random() * weights >= weight) continue
       best = candidate
       bestVia = this.#via
       bestScore = score
     }
+    // One that fails is better than nobody, but not better than a short wait.
+    if (bestScore >= EJECTED && refused === 'hard-limit') best = null
     this.#best = best
     this.#bestVia = bestVia
     return best ? null : REFUSALS[refused]
   }
 
   /** Why the candidate cannot be chosen; null when it can, and `#via` and `#score` are its own then. */
-  #judge(candidate: Candidate, { exclude, probe }: ClaimOptions): RefusalReason | null {
+  #judge(candidate: Candidate, wanted: ClaimOptions): RefusalReason | null {
+    const { exclude, probe, steering = null } = wanted
     const { host, view } = this.#options
+    const { down, outliers } = this.#pool
     const { endpoint } = candidate
     this.#score = Infinity
     if (exclude?.has(endpoint.machine)) return 'none'
-    if (!isServing(candidate)) return whyNot(endpoint)
+    const rank = steering === null ? 0 : steering.rank(endpoint)
+    if (rank === Infinity) return 'unwanted'
+    const forced = steering !== null && steering.forcedMachine !== ''
+    if (!isServing(candidate, forced)) return whyNot(endpoint)
     const via = endpoint.host === host ? null : view.host(endpoint.host)
     if (via === undefined) return 'none'
-    if (this.#pool.down.has(endpoint.machine)) return 'down'
+    if (down.has(endpoint.machine)) return 'down'
     const bucket = this.#bucket(candidate, via === null)
     if (bucket === 2 && (via === null || !isProbed(endpoint.machine, probe))) return 'hard-limit'
     this.#via = via
-    this.#score = this.#scoreOf(endpoint, via, bucket)
+    this.#score = this.#scoreOf(endpoint, via, bucket) + rank * RANK_STEP
+    if (!outliers.isEmpty && !forced && outliers.isEjected(candidate)) this.#score += EJECTED
     return null
+  }
+
+  #isRamping(route: PortRoute): boolean {
+    if (route.candidates.length > 1 && isRamping(route, this.#options.now())) return true
+    this.#settled = route
+    return false
   }
 
   #inFlight(candidate: Candidate): number | null {
@@ -191,8 +226,9 @@ class Nearest {
   #scoreOf(endpoint: Endpoint, via: HostRoute | null, bucket: LoadBucket): number {
     const { region, view } = this.#options
     const distance = Math.min(view.distanceMs(region, endpoint.region), DISTANCE_MAX)
-    const score =
-      distance * DISTANCE_STEP + (bucket & 1) * BUCKET_STEP + (via === null ? 0 : HOST_STEP)
+    // A new machine would get the whole of what its own host accepts.
+    const elsewhere = via === null || this.#ramping ? 0 : HOST_STEP
+    const score = distance * DISTANCE_STEP + (bucket & 1) * BUCKET_STEP + elsewhere
     if (bucket === 2) return PROBE + score
     const last = (via !== null && !via.live) || this.#isSuspect(endpoint)
     return last ? LAST + score : score
@@ -203,15 +239,16 @@ class Nearest {
     return !suspects.isEmpty && (suspects.has(machine) || suspects.has(host))
   }
 
-  #claim(candidate: Candidate, via: HostRoute | null): Lease | null {
+  /** `route` is null when what comes of it says nothing, or somebody else has chosen and learns it. */
+  #claim(route: PortRoute | null, candidate: Candidate, via: HostRoute | null): Lease | null {
     // Load of a machine elsewhere is its own host's to count (L2).
     const doubtful = this.#isSuspect(candidate.endpoint)
-    if (via !== null) return new ClaimedSlot(this.#pool, candidate, via, -1, doubtful)
+    if (via !== null) return new ClaimedSlot(this.#pool, route, candidate, via, -1, doubtful)
     const { loads } = this.#pool
     const slot = loads.slotOf(candidate.endpoint.machine, candidate.service)
     if (slot < 0) this.#options.counters?.limit('load_slots')
     if (!loads.claim(slot, serviceOf(candidate).concurrency)) return null
-    return new ClaimedSlot(this.#pool, candidate, null, slot, doubtful)
+    return new ClaimedSlot(this.#pool, route, candidate, null, slot, doubtful)
   }
 }
 
@@ -227,8 +264,11 @@ function whyNot({ state, cordoned }: Endpoint): RefusalReason {
   return state === 'started' ? 'down' : 'unavailable'
 }
 
-const isServing = ({ endpoint, service }: Candidate): boolean =>
-  endpoint.state === 'started' && !endpoint.cordoned && !!endpoint.services[service]?.healthy
+/** A machine that a client insists on is asked even when its checks fail (R30). */
+const isServing = ({ endpoint, service }: Candidate, forced: boolean): boolean =>
+  endpoint.state === 'started' &&
+  !endpoint.cordoned &&
+  (forced || !!endpoint.services[service]?.healthy)
 
 /** Of two reasons the one that is better to wait for. */
 const WORTH: readonly RefusalReason[] = ['none', 'unavailable', 'down', 'starting', 'hard-limit']
@@ -242,7 +282,9 @@ interface Pool {
   readonly suspects: Marks
   readonly down: Marks
   readonly full: Marks
+  readonly outliers: Outliers
   readonly onRelease: (endpoint: Endpoint, released: Released) => void
+  readonly onEject: (endpoint: Endpoint, ms: number) => void
 }
 
 class ClaimedSlot implements Lease {
@@ -250,6 +292,7 @@ class ClaimedSlot implements Lease {
   readonly via: HostRoute | null
   readonly isDoubtful: boolean
   readonly #pool: Pool
+  readonly #route: PortRoute | null
   readonly #slot: number
   #held = true
   /** A slot was taken for it on its host. */
@@ -257,6 +300,7 @@ class ClaimedSlot implements Lease {
 
   constructor(
     pool: Pool,
+    route: PortRoute | null,
     candidate: Candidate,
     via: HostRoute | null,
     slot: number,
@@ -266,6 +310,7 @@ class ClaimedSlot implements Lease {
     this.via = via
     this.isDoubtful = isDoubtful
     this.#pool = pool
+    this.#route = route
     this.#slot = slot
   }
 
@@ -281,7 +326,12 @@ class ClaimedSlot implements Lease {
 
   failed(how: ClaimFailure): void {
     const { machine, host } = this.candidate.endpoint
-    const { suspects, down, full } = this.#pool
+    const { suspects, down, full, outliers, onEject } = this.#pool
+    if (how === 'broke') {
+      const ms = this.#route === null ? 0 : outliers.failed(this.#route, this.candidate)
+      if (ms > 0) onEject(this.candidate.endpoint, ms)
+      return
+    }
     this.#wasUsed = false
     if (how === 'refused') return
     if (how === 'full') full.add(machine)
@@ -290,5 +340,9 @@ class ClaimedSlot implements Lease {
       suspects.add(machine)
       down.add(machine)
     }
+  }
+
+  succeeded(): void {
+    if (this.#route !== null) this.#pool.outliers.succeeded(this.candidate)
   }
 }

@@ -45,6 +45,8 @@ export type WaitReason = 'full' | 'unreached'
 interface Queue {
   readonly app: string
   readonly key: string
+  /** Any of the app's machines will do for those in it. */
+  readonly common: boolean
   /** By their tickets: one that was refused elsewhere comes back to its place. */
   readonly waiters: Waiter[]
   timer: NodeJS.Timeout | null
@@ -73,18 +75,18 @@ export class WaitQueues {
   }
 
   /** Whether somebody waits for this port, so that a newcomer must not overtake. */
-  has(app: string, port: number): boolean {
-    return this.#size > 0 && this.#queues.has(keyOf(app, port))
+  has(app: string, port: number, lane = ''): boolean {
+    return this.#size > 0 && this.#queues.has(keyOf(app, port, lane))
   }
 
-  /** False when too many wait already. */
-  join(app: string, port: number, waiter: Waiter): boolean {
+  /** False when too many wait already. `lane`: see Steering. */
+  join(app: string, port: number, waiter: Waiter, lane = ''): boolean {
     const ofApp = this.#perApp.get(app) ?? 0
     if (this.#size >= limits.QUEUED_MAX || ofApp >= limits.QUEUED_PER_APP_MAX) return false
-    const key = keyOf(app, port)
+    const key = keyOf(app, port, lane)
     let queue = this.#queues.get(key)
     if (!queue) {
-      queue = { app, key, waiters: [], timer: null }
+      queue = { app, key, common: lane === '', waiters: [], timer: null }
       this.#queues.set(key, queue)
     }
     if (waiter.ticket === 0) waiter.ticket = ++this.#tickets
@@ -96,8 +98,8 @@ export class WaitQueues {
     return true
   }
 
-  leave(app: string, port: number, waiter: Waiter): void {
-    const queue = this.#queues.get(keyOf(app, port))
+  leave(app: string, port: number, waiter: Waiter, lane = ''): void {
+    const queue = this.#queues.get(keyOf(app, port, lane))
     if (queue) this.#remove(queue, waiter)
   }
 
@@ -172,7 +174,8 @@ export class WaitQueues {
     let away = 0
     for (let first = queue.waiters[0]; first; first = queue.waiters[0]) {
       this.#remove(queue, first)
-      const turn = first.onTurn(probes.shift() ?? null)
+      // Others could not use it.
+      const turn = first.onTurn((queue.common && probes.shift()) || null)
       if (turn === 'waits') return
       if (turn === 'sent' && ++away >= limits.QUEUE_SENT_PER_TURN_MAX) return
     }
@@ -208,4 +211,5 @@ export class WaitQueues {
   }
 }
 
-const keyOf = (app: string, port: number): string => `${app}:${port}`
+const keyOf = (app: string, port: number, lane: string): string =>
+  lane === '' ? `${app}:${port}` : `${app}:${port} ${lane}`

@@ -11,6 +11,8 @@ export const CODES = {
   PC06: 'connecting to the app failed',
   PU02: 'the app closed or broke the exchange before it had answered',
   PU03: 'the host of the machine could not be reached',
+  PL01: 'more connections than the service allows (rate_limit)',
+  PL02: 'more requests than the service allows (rate_limit)',
 } as const
 export type ErrorCode = keyof typeof CODES
 

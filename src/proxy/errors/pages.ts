@@ -4,6 +4,7 @@ const REASONS: Readonly<Record<number, string>> = {
   404: 'Not Found',
   408: 'Request Timeout',
   414: 'URI Too Long',
+  429: 'Too Many Requests',
   431: 'Request Header Fields Too Large',
   501: 'Not Implemented',
   502: 'Bad Gateway',

@@ -9,6 +9,7 @@ const REFUSED: Readonly<Partial<Record<RefusalReason, string>>> = {
   starting: 'it is starting',
   down: 'it could not be reached a moment ago, or a check fails',
   'hard-limit': 'it is at its hard limit',
+  unwanted: 'the request asks for others only',
 }
 
 export function explainedCandidates(
@@ -32,6 +33,7 @@ function explained(standing: Standing): ExplainedCandidate {
 }
 
 function whyRefused({ refused, candidate: { endpoint, service } }: Standing): string {
+  if (refused === 'unwanted') return REFUSED.unwanted!
   if (endpoint.cordoned) return 'it is cordoned'
   if (refused === 'unavailable') return `it is ${endpoint.state}`
   if (refused === 'down' && !endpoint.services[service]?.healthy) return 'a check fails'
@@ -46,13 +48,17 @@ export function whyChosen(standings: readonly Standing[], machine: string, host:
   const able = standings.filter(({ refused }) => refused === null)
   const { region } = own.candidate.endpoint
   const reasons = [placeOf(own, able, region), loadOf(own, able)]
+  if (able.some(({ rank }) => rank > own.rank))
+    reasons.unshift('nearest to what the request asks for')
   const near = able.filter((other) => isLike(own, other))
   const isOwnHost = own.candidate.endpoint.host === host
   if (isOwnHost && near.some(({ candidate }) => candidate.endpoint.host !== host))
     reasons.push("on this edge's own host")
   const equals = able.filter(({ score }) => score === own.score).length
   if (equals > 1) reasons.push(`one of ${equals} that are equal, at random`)
-  if (own.isLastResort) reasons.push('a last resort: it or its host could not be reached lately')
+  if (own.isEjected) reasons.push('a last resort: it fails requests')
+  else if (own.isLastResort)
+    reasons.push('a last resort: it or its host could not be reached lately')
   const nearer = standings.filter((s) => s.refused !== null && s.distanceMs < own.distanceMs)
   if (nearer.length > 0) reasons.push(`nearer ones cannot take it: ${counted(nearer)}`)
   if (able[0]!.score < own.score) reasons.push('after better ones had failed')

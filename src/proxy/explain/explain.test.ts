@@ -134,9 +134,10 @@ describe('computed', () => {
 
 async function live(
   edge: TestEdge,
-  { token = TOKEN, method = 'GET' } = {},
+  { token = TOKEN, method = 'GET', fields = '' } = {},
 ): Promise<{ text: string; explanation: Explanation | null }> {
-  const head = `${method} / HTTP/1.1\r\nHost: hello.fairway.test\r\nContent-Length: 0\r\n`
+  const start = `${method} / HTTP/1.1\r\nHost: hello.fairway.test\r\n`
+  const head = `${start}${fields}Content-Length: 0\r\n`
   const client = lab.client(edge.port)
   const text = await client
     .send(`${head}fairway-Explain: ${token}\r\nConnection: close\r\n\r\n`)
@@ -174,6 +175,19 @@ describe('a request that is made', () => {
     )
     assert.ok(attempt!.sentMs <= attempt!.acceptedMs! && attempt!.acceptedMs! <= attempt!.endedMs!)
     assert.ok(attempt!.endedMs! <= done!.ms)
+  })
+
+  test('with what it asks for in its headers', async () => {
+    const edge = await setUp([machine('near', 'iad1'), machine('far', 'lhr1')])
+    grant(edge)
+    const preferred = await live(edge, { fields: 'Fly-Prefer-Instance-Id: m1\r\n' })
+    assert.equal(preferred.explanation!.candidates[0]!.machine, 'm1')
+    assert.match(preferred.explanation!.chosen!.why, /^nearest to what the request asks for; /)
+    const forced = await live(edge, {
+      fields: 'Fly-Force-Region: iad\r\nFly-Prefer-Instance-Id: m1\r\n',
+    })
+    const far = forced.explanation!.candidates.find(({ machine: id }) => id === 'far')
+    assert.equal(far!.refused, 'the request asks for others only')
   })
 
   test('with each attempt that failed', async () => {

@@ -1,6 +1,7 @@
 import type { ExplainedOutcome, Explanation } from '../../model/explanation.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import type { Standing } from '../balance/balancer.ts'
+import type { Steering } from '../balance/steering.ts'
 import type { ProxyContext } from '../context.ts'
 import { receptionOf } from '../listener/listener.ts'
 import { explainedCandidates, whyChosen } from './candidates.ts'
@@ -44,8 +45,11 @@ export function explanationStart(
   }
 }
 
-export const standingsOf = ({ balancer }: ProxyContext, route: PortRoute): readonly Standing[] =>
-  balancer.explain(route, { exclude: null, machine: null })
+export const standingsOf = (
+  { balancer }: ProxyContext,
+  route: PortRoute,
+  steering: Steering | null = null,
+): readonly Standing[] => balancer.explain(route, { exclude: null, machine: null, steering })
 
 function forwarded(ctx: ProxyContext, question: ExplainQuestion, route: PortRoute): Explanation {
   const standings = standingsOf(ctx, route)

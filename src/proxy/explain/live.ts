@@ -17,7 +17,8 @@ import { explanationStart, standingsOf } from './explainer.ts'
 export interface Explaining {
   readonly start: ReturnType<typeof explanationStart>
   readonly isRedirected: boolean
-  readonly standings: readonly Standing[]
+  /** Anew when it is known what the request asks for. */
+  standings: readonly Standing[]
 }
 
 export function beginExplaining(

@@ -8,6 +8,7 @@ import {
   type Refusal,
   type RefusalReason,
 } from '../balance/balancer.ts'
+import type { Steering } from '../balance/steering.ts'
 import type { Turn, Waiter } from '../balance/wait-queues.ts'
 import type { ProxyContext } from '../context.ts'
 import { NO_ANSWER, textOf } from '../errors/codes.ts'
@@ -16,6 +17,7 @@ import type { InstanceSeries } from '../observe/series.ts'
 import { Attempts } from '../upstream/attempts.ts'
 import type { UpstreamConnection } from '../upstream/connection.ts'
 import type { UpstreamFailure, UpstreamUser } from '../upstream/exchange.ts'
+import { mayRetry, type RetryBudget } from '../upstream/retry-budgets.ts'
 import { RetainedBody } from './retained-body.ts'
 
 /** The client's side of a request: what an exchange tells it. */
@@ -43,6 +45,7 @@ export interface ExchangeRequest {
   readonly route: PortRoute
   /** A machine of this host that another edge has chosen; null: choose. */
   readonly machine: string | null
+  readonly steering: Steering | null
   /** Request line and field lines, each with CRLF, without the empty line. */
   readonly head: string
   readonly method: string
@@ -80,12 +83,17 @@ export class Exchange implements UpstreamUser, Waiter {
   #upstream: UpstreamConnection | null = null
   #accepted = false
   readonly #attempts = new Attempts()
+  /** Of the app that it was for last; most connections have no other. */
+  #budget: RetryBudget | null = null
+  #budgetApp = ''
   #fresh = false
   #sentAt = 0
   /** What is counted of the machine that was asked last on this connection. */
   #instance: InstanceSeries | null = null
   #instanceOf: Candidate | null = null
   #waiting = false
+  /** Where it waits among those for the same port. */
+  #lane = ''
   /** Too many wait already. */
   #crowded = false
 
@@ -119,9 +127,11 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#crowded = false
     this.beganAt = this.#ctx.clock()
     this.#sentAt = this.beganAt
-    const { route, machine } = request
+    const { route, machine, steering } = request
+    this.#lane = steering === null ? '' : steering.lane
+    if (machine === null) this.#countRequest(route.app)
     // Who comes now must not overtake those who wait already.
-    if (machine === null && this.#ctx.waiting.has(route.app, route.port))
+    if (machine === null && this.#ctx.waiting.has(route.app, route.port, this.#lane))
       this.#onRefused('hard-limit')
     else this.#attempt()
   }
@@ -153,6 +163,7 @@ export class Exchange implements UpstreamUser, Waiter {
       this.#giveUp('hard-limit')
       return
     }
+    if (this.requestDone && !this.responded) this.#lease?.failed('broke')
     this.abort()
     this.#ctx.counters.limit('request_idle_ms')
     if (this.responded) {
@@ -235,6 +246,7 @@ export class Exchange implements UpstreamUser, Waiter {
   onCut(reason: string): void {
     const lease = this.#lease
     const app = this.#request?.route.app ?? ''
+    lease?.failed('broke')
     this.#finish()
     this.#ctx.counters.error('PU02')
     const machine = lease?.candidate.endpoint.machine ?? ''
@@ -290,12 +302,32 @@ export class Exchange implements UpstreamUser, Waiter {
     const { route } = this.#request!
     const claimed = this.#attempts.isFirst ? this.#claim(route, null) : this.#claimAgain(null)
     if (isRefusal(claimed)) this.#onRefused(claimed.refused)
-    else this.#send(claimed)
+    else if (this.#isWithinBudget()) this.#send(claimed)
+    else {
+      claimed.release()
+      this.#giveUp(null)
+    }
+  }
+
+  #countRequest(app: string): void {
+    if (app !== this.#budgetApp) {
+      this.#budget = this.#ctx.retries.of(app, this.#ctx.deadlines.now)
+      this.#budgetApp = app
+    }
+    this.#budget!.requested()
+  }
+
+  /** Those that wait in line are not counted: the line has a pace of its own. */
+  #isWithinBudget(): boolean {
+    const { machine, route } = this.#request!
+    if (machine !== null || !this.#attempts.isRetry) return true
+    return mayRetry(this.#ctx, this.#budget!, route.app)
   }
 
   #claim(route: PortRoute, probe: Probe | null): Lease | Refusal {
-    const { machine } = this.#request!
-    return this.#ctx.balancer.claim(route, { exclude: this.#attempts.excluded, machine, probe })
+    const { machine, steering } = this.#request!
+    const { excluded: exclude } = this.#attempts
+    return this.#ctx.balancer.claim(route, { exclude, machine, probe, steering })
   }
 
   /** Time has passed, and the view may know more of the machines. */
@@ -342,7 +374,7 @@ export class Exchange implements UpstreamUser, Waiter {
     const { app, port } = this.#request!.route
     this.waitsUntil = this.#attempts.waitsUntil(reason)
     if (this.waitsUntil <= deadlines.now) return false
-    if (!waiting.join(app, port, this)) {
+    if (!waiting.join(app, port, this, this.#lane)) {
       counters.limit('queue_per_app_max')
       this.#crowded = true
       return false
@@ -366,7 +398,8 @@ export class Exchange implements UpstreamUser, Waiter {
     if (code.startsWith('PR')) this.#ctx.counters.error(code)
     if (log)
       this.#log(code, message, route.app, code.startsWith('PR') ? '' : this.#attempts.machine)
-    this.#client.sendFailure(status, code, message)
+    const only = this.#lane === '' ? '' : `; the request asks for ${this.#lane} only`
+    this.#client.sendFailure(status, code, message + only)
   }
 
   #log(code: string, message: string, app: string, machine: string): void {
@@ -376,6 +409,8 @@ export class Exchange implements UpstreamUser, Waiter {
   /** The response's head is there. */
   #answered(status: number): void {
     const { candidate, via } = this.#lease!
+    if (status >= 500) this.#lease!.failed('broke')
+    else this.#lease!.succeeded()
     const now = this.#ctx.clock()
     this.headAt = now
     this.#request!.record?.answered(status, now)
@@ -394,7 +429,7 @@ export class Exchange implements UpstreamUser, Waiter {
     if (this.#waiting) {
       this.#waiting = false
       const { app, port } = this.#request!.route
-      this.#ctx.waiting.leave(app, port, this)
+      this.#ctx.waiting.leave(app, port, this, this.#lane)
     }
     const lease = this.#lease
     this.#lease = null

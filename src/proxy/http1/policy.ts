@@ -1,4 +1,5 @@
 import { isFieldValue, isToken } from '../../base/http1/chars.ts'
+import type { ServiceOptions } from '../../model/service-options.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { HEAD_READ_MS, REQUEST_IDLE_MS } from '../limits.ts'
 
@@ -23,6 +24,8 @@ export interface HttpPolicy {
   readonly saysDate: boolean
   /** A PROXY header of this version begins each upstream connection; null: none. */
   readonly proxyProto: PortRoute['proxyProtoVersion'] | null
+  /** The cookie that keeps a client with its machine; null: none. */
+  readonly sticky: ServiceOptions['sticky']
   /** Requests that the app's own log tells of; null: none. */
   readonly accessLog: { readonly sampleRate: number; readonly query: boolean } | null
 }
@@ -68,6 +71,7 @@ function readPolicy(route: PortRoute): HttpPolicy {
     added,
     ...ownFields(response.pristine === true, removed),
     proxyProto: route.handlers.includes('proxy_proto') ? route.proxyProtoVersion : null,
+    sticky: route.options?.sticky ?? null,
     accessLog: accessLogOf(options.access_log),
   }
 }

@@ -6,16 +6,22 @@ import type { ResponseHead } from '../../base/http1/response-head.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
 import type { Lease } from '../balance/balancer.ts'
+import { drawRelease } from '../balance/release-split.ts'
+import { Steering } from '../balance/steering.ts'
 import type { ProxyContext } from '../context.ts'
 import { echoResponse } from '../echo.ts'
+import { CODES } from '../errors/codes.ts'
 import { ownResponse } from '../errors/pages.ts'
 import { RETRY_AFTER_SECONDS } from '../limits.ts'
 import { ClientObserver } from '../observe/client-observer.ts'
+import { RateLimiter } from '../rates/rate-limiter.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
 import { HttpConnection } from './connection.ts'
+import { cookieOf, setCookie } from './cookies.ts'
 import { type HttpPolicy, policyOf, VIA_NAME } from './policy.ts'
 import type { RequestHead } from './request-head.ts'
 import type { RequestIds } from './request-id.ts'
+import { readRouting } from './routing-fields.ts'
 
 export interface PublicOrigin {
   readonly clientAddress: string
@@ -48,6 +54,12 @@ export class PublicConnection extends HttpConnection {
   #route: PortRoute | null = null
   #policy: HttpPolicy | null = null
   readonly #seen: ClientObserver
+  #steering: Steering | null = null
+  #limiter: RateLimiter | null = null
+  /** Of a sticky service: the machine that the client's cookie names, and the one that it is sent to. */
+  #cookieMachine = ''
+  #steered = false
+  #machine = ''
   #requestId = ''
   #minor = 1
   #toHead = false
@@ -104,6 +116,7 @@ export class PublicConnection extends HttpConnection {
       this.#policy = policyOf(route)
       this.headReadMs = this.#policy.headReadMs
       this.#seen.routed(route, this.#policy)
+      this.#limiter = RateLimiter.of(this.ctx, route, this.#origin.clientAddress)
     }
     const policy = this.#policy!
     this.#seen.begin(head, route, this.#requestId)
@@ -111,12 +124,31 @@ export class PublicConnection extends HttpConnection {
       this.#redirect(head)
       return
     }
+    if (this.#limiter !== null) {
+      const waitMs = this.#limiter.take()
+      if (waitMs > 0) {
+        this.#refuseRate(route.app, waitMs)
+        return
+      }
+    }
+    const steering = head.routing && readRouting(head.routing, this.ctx.view, this.ctx.counters)
+    if (steering && 'status' in steering) {
+      this.#answer(steering.status, steering.reason)
+      return
+    }
+    this.#steering = policy.sticky === null ? steering : this.#stick(route, head, steering)
+    if (route.split !== null) {
+      this.#steering ??= new Steering({})
+      this.#steering.release = drawRelease(route.split, this.ctx.random())
+    }
+    if (this.#steering !== null) this.#seen.steered(route, this.#steering)
     this.idleMs = policy.idleMs
     this.deadline = this.ctx.deadlines.now + policy.idleMs
     this.exchange.begin(
       {
         route,
         machine: null,
+        steering: this.#steering,
         head: this.#requestHead(head),
         method: head.method,
         idempotent: head.idempotent,
@@ -133,19 +165,47 @@ export class PublicConnection extends HttpConnection {
   requestText(lease: Lease, head: string, headEnd: string): string {
     const { candidate, via } = lease
     const { endpoint, service } = candidate
+    this.#machine = endpoint.machine
+    const end = this.#steering === null ? headEnd : this.#unpreferred(endpoint.machine) + headEnd
     if (via === null) {
       const version = this.#policy!.proxyProto
-      return (version ? proxyHeader(this.#origin, version) : '') + head + headEnd
+      return (version ? proxyHeader(this.#origin, version) : '') + head + end
     }
     this.ctx.counters.backhaulRequests++
     const target = prefaceTarget(
-      'http',
+      this.#steering?.forcedMachine ? 'forced-http' : 'http',
       endpoint.app,
       endpoint.machine,
       service,
       this.#origin.localPort,
     )
-    return `${target}${this.#prefaceOrigin}${this.#requestId}\r\n${head}${headEnd}`
+    return `${target}${this.#prefaceOrigin}${this.#requestId}\r\n${head}${end}`
+  }
+
+  /** To the machine that the client was with, as far as it asks for nothing else. */
+  #stick(route: PortRoute, head: RequestHead, asked: Steering | null): Steering | null {
+    const { cookie } = this.#policy!.sticky!
+    this.#steered = asked !== null
+    this.#cookieMachine = this.ctx.stickyTokens.find(route, cookieOf(head.forward, cookie))
+    if (this.#cookieMachine === '') return asked
+    const steering = asked ?? new Steering({})
+    steering.stickyMachine = this.#cookieMachine
+    return steering
+  }
+
+  /** Says who has served, unless the client knows, or asked for somebody this time. */
+  #cookieField(): string {
+    const { cookie: name, ttlSeconds: maxAgeSeconds } = this.#policy!.sticky!
+    if (this.#machine === this.#cookieMachine || this.#steered) return ''
+    const value = this.ctx.stickyTokens.of(this.#machine)
+    return setCookie({ name, value, maxAgeSeconds, secure: this.#origin.https })
+  }
+
+  /** H9: what the app is told when another machine than the preferred one gets the request. */
+  #unpreferred(machine: string): string {
+    const preferred = this.#steering!.preferredMachine
+    if (preferred === '' || preferred === machine) return ''
+    return `Fly-Preferred-Instance-Unavailable: ${preferred}\r\n`
   }
 
   onAccepted(): void {}
@@ -175,6 +235,7 @@ export class PublicConnection extends HttpConnection {
     const policy = this.#policy!
     let { fields } = head
     if (policy.removed) fields = withoutFields(fields, policy.removed) + policy.added
+    if (policy.sticky !== null) fields += this.#cookieField()
     // RFC 9110 15.5.22: without Upgrade a 426 says nothing.
     if (head.status === 101 || (head.status === 426 && head.upgrade !== ''))
       fields += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`
@@ -244,6 +305,13 @@ export class PublicConnection extends HttpConnection {
     })
     this.ctx.counters.requests[(status / 100) | 0]!++
     this.answer(text)
+  }
+
+  #refuseRate(app: string, waitMs: number): void {
+    const { PL02: message } = CODES
+    this.ctx.counters.error('PL02')
+    this.ctx.appLog.write({ app, machine: '', level: 'warn', code: 'PL02', message })
+    this.#answer(429, message, 'PL02', `Retry-After: ${Math.ceil(waitMs / 1000)}\r\n`)
   }
 
   /** S10. */

@@ -14,6 +14,7 @@ import {
 import { BAD_LINE, HEAD_TOO_LARGE, type HeadFault } from '../../base/http1/head-buffer.ts'
 import { isHost } from '../../base/http1/host.ts'
 import * as limits from '../limits.ts'
+import { newRoutingFields, type RoutingFields } from './routing-fields.ts'
 
 const fault = (reason: string): HeadFault => ({ status: 400, reason })
 
@@ -50,10 +51,14 @@ const ID = {
   expect: 6,
   forwardedFor: 7,
   forwardedPort: 8,
+  preferRegion: 9,
+  forceRegion: 10,
+  preferInstance: 11,
+  forceInstance: 12,
   /** Dropped without a look: hop by hop, or what only the edge may assert. */
-  dropped: 9,
-  traceparent: 10,
-  explain: 11,
+  dropped: 13,
+  traceparent: 14,
+  explain: 15,
 } as const
 
 const NAMES = new NameTable({
@@ -65,6 +70,10 @@ const NAMES = new NameTable({
   expect: ID.expect,
   'x-forwarded-for': ID.forwardedFor,
   'x-forwarded-port': ID.forwardedPort,
+  'fly-prefer-region': ID.preferRegion,
+  'fly-force-region': ID.forceRegion,
+  'fly-prefer-instance-id': ID.preferInstance,
+  'fly-force-instance-id': ID.forceInstance,
   traceparent: ID.traceparent,
   'fairway-explain': ID.explain,
   'keep-alive': ID.dropped,
@@ -85,6 +94,12 @@ const NAMES = new NameTable({
   'fly-replay-failed': ID.dropped,
   'fly-replay-cache-status': ID.dropped,
 })
+const ROUTING: Readonly<Record<number, keyof RoutingFields>> = {
+  [ID.preferRegion]: 'preferRegion',
+  [ID.forceRegion]: 'forceRegion',
+  [ID.preferInstance]: 'preferInstance',
+  [ID.forceInstance]: 'forceInstance',
+}
 /** Must reach the app once and as they are, so no Connection header may take them away. */
 const NOT_NOMINATED = new Set(['host', 'content-length', 'transfer-encoding', 'expect'])
 
@@ -116,6 +131,8 @@ export class RequestHead {
   forwardedFor = ''
   hasForwardedPort = false
   idempotent = false
+  /** What the client asks for in routing headers; null when it has none. */
+  routing: RoutingFields | null = null
   /** As sent, or ''; several are none (W3C Trace Context 3.2). */
   traceparent = ''
   /** The token that an operator shows for an explanation, or ''; never passed on. */
@@ -165,6 +182,7 @@ export class RequestHead {
     this.#hasUpgrade = false
     this.forwardedFor = ''
     this.hasForwardedPort = false
+    this.routing = null
     this.traceparent = ''
     this.explain = ''
     this.forward = ''
@@ -340,9 +358,19 @@ export class RequestHead {
     } else if (id === ID.forwardedPort) {
       this.hasForwardedPort = true
       return null
+    } else if (id < ID.dropped) {
+      this.#routing(id, value)
+      return null
     }
     if (!this.#trusted) this.#drop(at, next)
     return null
+  }
+
+  /** The app sees them too. A field that comes twice is one list (RFC 9110 5.3). */
+  #routing(id: number, value: string): void {
+    this.routing ??= newRoutingFields()
+    const name = ROUTING[id]!
+    this.routing[name] += this.routing[name] === '' ? value : `,${value}`
   }
 
   #connection(value: string): HeadFault | null {

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import net from 'node:net'
 import { afterEach, describe, test } from 'node:test'
 import type { EdgeProxyOptions } from '../edge-proxy.ts'
-import { QUEUE_MS, RETRY_BODY_BYTES_MAX } from '../limits.ts'
+import {
+  EJECT_FAILURES_IN_A_ROW,
+  EJECT_MS,
+  QUEUE_MS,
+  RETRIES_FREE_MAX,
+  RETRY_BODY_BYTES_MAX,
+} from '../limits.ts'
 import { type TestMachine, testEndpoint } from '../testing.ts'
 import { ADDRESS, eventually, Lab, ok, onRequests, type TestEdge } from '../testing-edge.ts'
 
@@ -81,6 +87,46 @@ describe('a machine that breaks off before it has answered', () => {
     const client = lab.client(edge.port).send(GET)
     await client.until(/502 Bad Gateway: [\s\S]*\(PU02\)\n$/)
     assert.equal(asked, 3)
+  })
+})
+
+describe('an app most of whose requests fail at first', () => {
+  test('has a budget of retries, and then gets each request once', async () => {
+    const odd = await breaking()
+    const edge = await edgeOf(['a', 'b', 'c', 'd'].map((id) => machine(id, odd)))
+    for (let i = 0; i < RETRIES_FREE_MAX / 2 + 5; i++) {
+      const text = await lab.client(edge.port).send(GET).until(/\n$/)
+      assert.match(text, /^HTTP\/1.1 502 /)
+    }
+    const spent = edge.limit('retry_budget')
+    assert.ok(spent >= 5, `${spent}`)
+    assert.ok(edge.logs.some(({ message }) => /^more than 20 % /.test(message)))
+  })
+
+  test('a machine that answers errors gets nothing for a while', async () => {
+    let time = 1_000_000
+    const failing = await lab.app((socket) =>
+      onRequests(socket, () => socket.write('HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\nbad')),
+    )
+    const good = await echo()
+    // The first of two equals is not replaced by the second for a random number of 1.
+    const edge = await edgeOf([machine('bad', failing), machine('good', good)], {
+      ...{ now: () => time, random: () => 1 },
+    })
+    const client = lab.client(edge.port)
+    const statuses: string[] = []
+    const ask = async () => {
+      client.text = ''
+      client.send(GET)
+      statuses.push((await client.until(/\r\n\r\n(bad)?$/)).slice(9, 12))
+    }
+    for (let i = 0; i < EJECT_FAILURES_IN_A_ROW + 3; i++) await ask()
+    assert.deepEqual(statuses, [...Array(EJECT_FAILURES_IN_A_ROW).fill('500'), '200', '200', '200'])
+    assert.equal(edge.proxy.snapshot().totals.machine_ejections, 1)
+    assert.match(edge.logs[0]!.message, /^the machine fails requests: it gets none for 5 s$/)
+    time += EJECT_MS
+    await ask()
+    assert.equal(statuses.at(-1), '500')
   })
 })
 

@@ -2,9 +2,11 @@ import net from 'node:net'
 import { unmapped } from '../../base/ip.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import type { ProxyContext } from '../context.ts'
+import { CODES } from '../errors/codes.ts'
 import { PublicConnection, type PublicOrigin, type Resolver } from '../http1/public-connection.ts'
 import { RequestIds } from '../http1/request-id.ts'
 import * as limits from '../limits.ts'
+import { RateLimiter } from '../rates/rate-limiter.ts'
 import { forwardTcp } from '../tcp/forward.ts'
 import { DedicatedResolver, SharedResolver } from './resolver.ts'
 
@@ -50,8 +52,10 @@ export function createListener(
     }
     if (accepted.how === 'http')
       new PublicConnection(ctx, socket, origin, accepted.resolver, ids, accepted.route)
-    else if (accepted.how === 'tcp') forwardTcp(ctx, socket, origin, accepted.route, ids.next())
-    else {
+    else if (accepted.how === 'tcp') {
+      if (isOverRate(ctx, accepted.route, origin)) reset(ctx, socket)
+      else forwardTcp(ctx, socket, origin, accepted.route, ids.next())
+    } else {
       sayNoCertificate(ctx, accepted.route)
       reset(ctx, socket)
     }
@@ -83,6 +87,15 @@ export function receptionOf(ctx: ProxyContext, address: string, port: number): R
   if (route.handlers.includes('http'))
     return { how: 'http', resolver: new DedicatedResolver(ctx, address, port), route }
   return { how: 'tcp', route }
+}
+
+function isOverRate(ctx: ProxyContext, route: PortRoute, { clientAddress }: PublicOrigin): boolean {
+  const limiter = RateLimiter.of(ctx, route, clientAddress)
+  if (limiter === null || limiter.take() === 0) return false
+  const { PL01: message } = CODES
+  ctx.counters.error('PL01')
+  ctx.appLog.write({ app: route.app, machine: '', level: 'warn', code: 'PL01', message })
+  return true
 }
 
 function sayNoCertificate(ctx: ProxyContext, route: PortRoute): void {

@@ -1,5 +1,7 @@
 import type { PortRoute } from '../../view/edge-view.ts'
+import type { Steering } from '../balance/steering.ts'
 import type { ProxyContext } from '../context.ts'
+import { standingsOf } from '../explain/explainer.ts'
 import { beginExplaining, explainField } from '../explain/live.ts'
 import type { HttpPolicy } from '../http1/policy.ts'
 import type { PublicOrigin } from '../http1/public-connection.ts'
@@ -61,6 +63,12 @@ export class ClientObserver {
     const { span } = record
     if (span)
       head.forward = withTraceparent(head.forward, span.traceId, span.spanId, span.parentId !== '')
+  }
+
+  /** It asks for machines or regions. */
+  steered(route: PortRoute, steering: Steering): void {
+    const explaining = this.record?.explaining
+    if (explaining) explaining.standings = standingsOf(this.#ctx, route, steering)
   }
 
   /** The response begins; `ms` after the request did. `code`: the edge's own (L14), or ''. */

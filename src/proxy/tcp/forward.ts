@@ -10,6 +10,8 @@ import {
   refusalLine,
 } from '../backhaul/preface.ts'
 import { isRefusal, type Lease, type Probe, type RefusalReason } from '../balance/balancer.ts'
+import { drawRelease } from '../balance/release-split.ts'
+import { Steering } from '../balance/steering.ts'
 import type { Turn, Waiter } from '../balance/wait-queues.ts'
 import type { OpenConnection, ProxyContext } from '../context.ts'
 import { textOf } from '../errors/codes.ts'
@@ -17,6 +19,7 @@ import type { PublicOrigin } from '../http1/public-connection.ts'
 import * as limits from '../limits.ts'
 import type { EdgeSeries, InstanceSeries } from '../observe/series.ts'
 import { Attempts } from '../upstream/attempts.ts'
+import { mayRetry, type RetryBudget } from '../upstream/retry-budgets.ts'
 import { proxyHeader } from './proxy-header.ts'
 
 /** Passes the octets of a connection through to a machine (U7), with a PROXY header if asked for. */
@@ -54,9 +57,13 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   readonly #requestId: string
   readonly #machine: string | null
   readonly #acceptLine: string
+  /** Of the release that it was drawn for; null when that does not matter. */
+  readonly #steering: Steering | null
   #upstream: net.Socket | null = null
   #lease: Lease | null = null
   readonly #attempts = new Attempts()
+  /** Null when another edge has chosen, and counts. */
+  readonly #budget: RetryBudget | null
   #waiting = false
   #open = false
   #closed = false
@@ -82,6 +89,8 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#machine = machine
     this.#acceptLine = acceptLine
     this.deadline = Infinity
+    this.#steering = machine === null ? steeringTo(ctx, route) : null
+    this.#budget = machine === null ? ctx.retries.of(route.app, ctx.deadlines.now) : null
   }
 
   start(): void {
@@ -96,6 +105,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     ctx.counters.tunnelsOpen++
     this.#attempts.begin(ctx.deadlines.now)
     const { app, port } = this.#route
+    this.#budget?.requested()
     if (this.#machine === null) {
       this.#edge = ctx.apps.edge(app)
       this.#edge.connected()
@@ -127,14 +137,24 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#attempt(null)
   }
 
-  #attempt(probe: Probe | null): void {
-    const wanted = { exclude: this.#attempts.excluded, machine: this.#machine, probe }
+  #attempt(probe: Probe | null, isRetry = false): void {
+    const { excluded: exclude } = this.#attempts
+    const wanted = { exclude, machine: this.#machine, probe, steering: this.#steering }
     const { app, port } = this.#route
     // Time may have passed, and the view know more of the machines.
     const route = this.#ctx.view.app(app)?.port('tcp', port)
     const claimed = route ? this.#ctx.balancer.claim(route, wanted) : ({ refused: 'none' } as const)
     if (isRefusal(claimed)) this.#onRefused(claimed.refused)
-    else this.#dial(claimed)
+    else if (!isRetry || this.#isWithinBudget()) this.#dial(claimed)
+    else {
+      claimed.release()
+      this.#giveUp(null)
+    }
+  }
+
+  #isWithinBudget(): boolean {
+    if (this.#budget === null || !this.#attempts.isRetry) return true
+    return mayRetry(this.#ctx, this.#budget, this.#route.app)
   }
 
   #onRefused(reason: RefusalReason): void {
@@ -222,6 +242,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
 
   #onOpen(upstream: net.Socket, first?: Buffer): void {
     this.#open = true
+    this.#lease?.succeeded()
     this.deadline = Infinity
     const client = this.#client
     if (this.#acceptLine !== '') client.write(this.#acceptLine, 'latin1')
@@ -260,7 +281,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     if (this.#closed) return
     if (this.#attempts.mayRetry(failure, true, deadlines.now, counters)) {
       counters.retries++
-      this.#attempt(null)
+      this.#attempt(null, true)
     } else if (this.#machine !== null) this.#refuse(code)
     else this.#giveUp(null)
   }
@@ -299,6 +320,13 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.#lease?.release()
     this.#lease = null
   }
+}
+
+function steeringTo(ctx: ProxyContext, { split }: PortRoute): Steering | null {
+  if (split === null) return null
+  const steering = new Steering({})
+  steering.release = drawRelease(split, ctx.random())
+  return steering
 }
 
 /** Octets from one socket to the other, at the other's pace, and its end as an end. */

@@ -69,6 +69,7 @@ export class Attempts {
     } else if (isHostRefusal(failure.code)) lease.failed('refused')
     else if (failure.code === 'PU03') lease.failed('host-unreached')
     else if (waitReasonOf(failure) === 'unreached') lease.failed('unreached')
+    else lease.failed('broke')
   }
 
   /** `harmless`: whoever has acted on it may do so again (RFC 9110 9.2.2), and all of it is here. */
@@ -83,6 +84,14 @@ export class Attempts {
       failure.stage === 'sent' || (failure.stage === 'refused' && failure.code === 'PU02')
     this.#mayAgain = wasSent && harmless && ++this.#repeats <= limits.REPEATS_MAX
     return wasSent ? this.#mayAgain : failure.stage !== 'timeout'
+  }
+
+  /**
+   * Whether the next attempt counts as a retry: not when the last one was only told to go elsewhere,
+   * and not when its connection turned out to be closed.
+   */
+  get isRetry(): boolean {
+    return this.last !== null && !this.last.reused && !isHostRefusal(this.last.code)
   }
 
   /** Until when it may wait after this refusal, in the time of `begin`. */
