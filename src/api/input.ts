@@ -32,6 +32,12 @@ export const queryList = z
   .optional()
   .transform((value) => (value === undefined ? [] : [value].flat()))
 
+/** Text where clients send an empty one, or null, for none. */
+export const optionalText = z
+  .string()
+  .nullish()
+  .transform((value) => value || undefined)
+
 export const queryNumber = (name: string) =>
   z
     .string()

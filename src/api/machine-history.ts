@@ -6,7 +6,7 @@ import { WAIT_TIMEOUT_MAX_MS, waitMachine } from '../control/machines/wait.ts'
 import { MachineConfig } from '../model/machine-config.ts'
 import { MachineEvent } from '../model/resources.ts'
 import type { ApiContext } from './context.ts'
-import { machinePath, queryList } from './input.ts'
+import { machinePath, optionalText, queryList } from './input.ts'
 import { MachineState, Process } from './machine-object.ts'
 import { closedSignal, MACHINE_PATH, targetOf } from './machine-path.ts'
 import { type Api, Ok } from './routes.ts'
@@ -16,10 +16,6 @@ import { type Api, Ok } from './routes.ts'
 const PS_TIMEOUT_MS = 5_000
 const PS_ROWS_MAX = 4_096
 
-const optionalText = z
-  .string()
-  .nullish()
-  .transform((value) => value || undefined)
 const waitQuery = z.looseObject({
   state: queryList,
   timeout: z

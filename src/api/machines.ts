@@ -6,7 +6,7 @@ import { setMetadata, updateMachine } from '../control/machines/update.ts'
 import { machineObject } from '../control/machines/view.ts'
 import { MachineConfig } from '../model/machine-config.ts'
 import type { ApiContext } from './context.ts'
-import { appPath, machinePath, queryFlag, queryList } from './input.ts'
+import { appPath, machinePath, optionalText, queryFlag, queryList } from './input.ts'
 import { registerMachineActions } from './machine-actions.ts'
 import { registerMachineHistory } from './machine-history.ts'
 import { registerMachineLeases } from './machine-leases.ts'
@@ -17,16 +17,11 @@ import { type Api, NoContent, OK, Ok } from './routes.ts'
 
 /** Machines (flyctl-api 4.2): their records and metadata. */
 
-const text = z
-  .string()
-  .nullish()
-  .transform((value) => value || undefined)
-
 const launchBody = z.looseObject({
   // Its own rules say more than a shape can.
   config: shownAs(z.unknown(), MachineConfig),
-  region: text,
-  name: text,
+  region: optionalText,
+  name: optionalText,
   skip_launch: z.boolean().optional(),
   skip_service_registration: z.boolean().optional(),
   skip_secrets: z.boolean().optional(),
@@ -34,7 +29,11 @@ const launchBody = z.looseObject({
   lease_ttl: z.number().int().min(0).optional(),
 })
 
-const listQuery = z.looseObject({ include_deleted: queryFlag, region: text, state: queryList })
+const listQuery = z.looseObject({
+  include_deleted: queryFlag,
+  region: optionalText,
+  state: queryList,
+})
 const destroyQuery = z.looseObject({ kill: queryFlag, force: queryFlag })
 const metadataPath = machinePath.extend({ key: z.string().min(1).max(128) })
 
