@@ -5,6 +5,7 @@ import { messageOf } from '../base/errors.ts'
 import type { LogLine } from '../model/wire.ts'
 import { renderMetrics } from '../proxy/counters.ts'
 import type { AppLogLine } from '../proxy/errors/app-log.ts'
+import type { ErrorCode } from '../proxy/errors/codes.ts'
 import type { LimitName } from '../proxy/limits.ts'
 import { renderSeries } from '../proxy/observe/render.ts'
 import { EdgeConfig } from './edge-config.ts'
@@ -104,17 +105,17 @@ async function start(): Promise<void> {
 async function metrics(): Promise<string> {
   const answers = await workers.metrics()
   const counters = answers.map((answer) => answer.counters)
-  const limitOf = (name: LimitName) =>
-    counters
-      .flatMap(({ limits }) => limits)
-      .reduce((n, [l, hits]) => (l === name ? n + hits : n), 0)
+  const count = (pairs: readonly (readonly [string, number])[], wanted: LimitName | ErrorCode) =>
+    pairs.reduce((n, [name, hits]) => (name === wanted ? n + hits : n), 0)
+  const limits = counters.flatMap((one) => one.limits)
+  const errors = counters.flatMap((one) => one.errors)
   return (
     renderMetrics(counters) +
     outlets.metrics() +
     renderSeries({
       ...{ host: config.host, region: config.region, loads: loads.inFlight() },
       rows: answers.map(({ series }) => series),
-      connectionsRefused: limitOf('connections'),
+      connectionsRefused: count(limits, 'connections') + count(errors, 'PL01'),
     })
   )
 }

@@ -13,6 +13,7 @@ import { table, vertical } from './output.ts'
 const OUTCOMES: Readonly<Record<ExplainedOutcome, string>> = {
   forward: '',
   wait: 'nowhere now: no machine can take it; it would wait, then be answered 503',
+  refused: 'nowhere: the edge refused it, as the answer says',
   failed: 'nowhere: every machine that was tried failed',
   'redirect-to-https': 'nowhere: the port has force_https, so it is answered 301 to https://',
   'no-address': 'nowhere: the address belongs to no app (or is parked); the connection is reset',
@@ -96,7 +97,11 @@ const loadText = ({ load, inFlight }: ExplainedCandidate): string =>
 
 function verdictOf(candidate: ExplainedCandidate, chosen: string | undefined): string {
   const verdict = candidate.refused === null ? 'yes' : `no: ${candidate.refused}`
-  const last = candidate.isLastResort ? ', as a last resort' : ''
+  const last = candidate.isEjected
+    ? ', but it fails requests and is left alone for a while'
+    : candidate.isLastResort
+      ? ', as a last resort'
+      : ''
   return verdict + last + (candidate.machine === chosen ? '  <- chosen' : '')
 }
 

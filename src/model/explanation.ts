@@ -18,6 +18,8 @@ export const EXPLAINED_OUTCOMES = [
   'wait',
   /** Machines were tried, and none has answered. */
   'failed',
+  /** A limit of the service's, or what the client asks for cannot be had: the edge answers. */
+  'refused',
   'redirect-to-https',
   'no-address',
   'no-app',
@@ -43,6 +45,8 @@ const ExplainedCandidate = z.object({
   refused: z.string().nullable(),
   /** Chosen only for want of another: it or its host could not be reached a moment ago. */
   isLastResort: z.boolean(),
+  /** It fails requests, and gets none for a while unless there is nobody else. */
+  isEjected: z.boolean(),
 })
 export type ExplainedCandidate = z.infer<typeof ExplainedCandidate>
 

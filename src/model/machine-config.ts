@@ -19,13 +19,6 @@ const httpOptions = z.looseObject({
   h2_backend: z.boolean().optional(),
   idle_timeout: z.number().int().min(0).optional(),
   headers_read_timeout: z.number().int().min(0).optional(),
-  /** Fairway's own: a line in the app's log for a share of the requests (docs/observability.md). */
-  access_log: z
-    .looseObject({
-      sample_rate: z.number().min(0).max(1).optional(),
-      query: z.boolean().optional(),
-    })
-    .nullish(),
   response: z
     .looseObject({
       headers: z

@@ -13,6 +13,7 @@ const all: ServiceExtension = {
   },
   slow_start: '30s',
   sticky: { cookie: 'where', ttl: '1h' },
+  access_log: { sample_rate: 0.1, query: true },
 }
 
 test('what is asked for, as edges read it', () => {
@@ -24,10 +25,11 @@ test('what is asked for, as edges read it', () => {
     },
     slowStartMs: 30_000,
     sticky: { cookie: 'where', ttlSeconds: 3_600 },
+    accessLog: { sampleRate: 0.1, query: true },
   })
   assert.equal(serviceOptions(undefined), null)
-  assert.deepEqual(serviceOptions({ sticky: {}, slow_start: '0s' }), {
-    ...{ rateLimit: null, slowStartMs: 0 },
+  assert.deepEqual(serviceOptions({ sticky: {}, slow_start: '0s', access_log: {} }), {
+    ...{ rateLimit: null, slowStartMs: 0, accessLog: { sampleRate: 1, query: false } },
     sticky: { cookie: 'fairway-machine', ttlSeconds: null },
   })
 })
@@ -38,6 +40,7 @@ describe('what is wrong is named', () => {
   })
   const cases: readonly (readonly [ServiceExtension, string])[] = [
     [{ rate_limit: {} }, 'rate_limit: names no limit'],
+    [{ access_log: { sample_rate: 10 } }, 'access_log.sample_rate: 10 is not a share'],
     [rate(0), 'rate_limit.per_source.requests_per_second: 0 is out of range'],
     [rate(-1), 'rate_limit.per_source.requests_per_second: -1 is out of range'],
     [rate(1e9), 'rate_limit.per_source.requests_per_second: 1000000000 is out of range'],

@@ -14,6 +14,9 @@ export const ServiceExtension = z.looseObject({
     .optional(),
   slow_start: z.string().optional(),
   sticky: z.looseObject({ cookie: z.string().optional(), ttl: z.string().optional() }).optional(),
+  access_log: z
+    .looseObject({ sample_rate: z.number().optional(), query: z.boolean().optional() })
+    .optional(),
 })
 export type ServiceExtension = z.infer<typeof ServiceExtension>
 
@@ -29,6 +32,8 @@ export const ServiceOptions = z.object({
   slowStartMs: z.number().int().nullable(),
   /** Of the cookie; a `ttlSeconds` of null is until the client closes. */
   sticky: z.object({ cookie: z.string(), ttlSeconds: z.number().int().nullable() }).nullable(),
+  /** Requests that the app's own log tells of (docs/observability.md). */
+  accessLog: z.object({ sampleRate: z.number(), query: z.boolean() }).nullable(),
 })
 export type ServiceOptions = z.infer<typeof ServiceOptions>
 
@@ -54,11 +59,12 @@ export const STICKY_COOKIE = 'fairway-machine'
 const COOKIE_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 
 const KEYS = {
-  '': ['rate_limit', 'slow_start', 'sticky'],
+  '': ['rate_limit', 'slow_start', 'sticky', 'access_log'],
   rate_limit: ['per_source', 'per_service'],
   'rate_limit.per_source': ['requests_per_second', 'burst'],
   'rate_limit.per_service': ['requests_per_second', 'burst'],
   sticky: ['cookie', 'ttl'],
+  access_log: ['sample_rate', 'query'],
 } as const
 
 /** `udp` and `http`: of the service. */
@@ -72,6 +78,7 @@ export function extensionProblems(
   if (udp) add([], 'has no effect on a udp service', 'Remove it: UDP does not pass the edge.')
   if (extension.rate_limit) checkRateLimit(extension.rate_limit, add)
   checkDuration(['slow_start'], extension.slow_start, 0, SLOW_START_MS_MAX, '"0s" to "1h"', add)
+  checkAccessLog(extension.access_log, http, add)
   const { sticky } = extension
   if (!sticky) return problems
   if (!http) add(['sticky'], 'needs the http handler', 'Add "http" to handlers, or remove it.')
@@ -92,7 +99,7 @@ export function serviceOptions(
   extension: ServiceExtension | null | undefined,
 ): ServiceOptions | null {
   if (!extension) return null
-  const { rate_limit: rates, slow_start: slowStart, sticky } = extension
+  const { rate_limit: rates, slow_start: slowStart, sticky, access_log: log } = extension
   return {
     rateLimit: rates
       ? { perSource: rateOf(rates.per_source), perService: rateOf(rates.per_service) }
@@ -105,6 +112,7 @@ export function serviceOptions(
             sticky.ttl === undefined ? null : Math.round(durationMs(sticky.ttl, 0) / 1000),
         }
       : null,
+    accessLog: log ? { sampleRate: log.sample_rate ?? 1, query: log.query ?? false } : null,
   }
 }
 
@@ -142,6 +150,15 @@ function checkRateLimit(limits: NonNullable<ServiceExtension['rate_limit']>, add
       add([...at, 'burst'], message, `Use at most ${max}.`)
     }
   }
+}
+
+function checkAccessLog(log: ServiceExtension['access_log'], http: boolean, add: Add): void {
+  if (!log) return
+  if (!http) add(['access_log'], 'needs the http handler', 'Add "http" to handlers, or remove it.')
+  const { sample_rate: rate = 1 } = log
+  if (rate >= 0 && rate <= 1) return
+  const fix = 'Use a number from 0 (none) to 1 (all requests), such as 0.1.'
+  add(['access_log', 'sample_rate'], `${rate} is not a share`, fix)
 }
 
 function checkDuration(

@@ -156,7 +156,7 @@ test('mixed settings: those of most machines that serve', () => {
 })
 
 test('what a service and its app ask for stands in the route', () => {
-  const options = { rateLimit: null, slowStartMs: 5, sticky: null }
+  const options = { rateLimit: null, slowStartMs: 5, sticky: null, accessLog: null }
   const up = (upSinceMs: number | null, more: Partial<EndpointService> = {}) => ({
     services: [service([ports(80)], { upSinceMs, ...more })],
   })

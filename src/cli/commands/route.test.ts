@@ -9,7 +9,7 @@ import { type CommandOptions, ok, run } from '../testing-commands.ts'
 
 const CANDIDATE: ExplainedCandidate = {
   ...{ machine: 'm1', host: 'lhr1', region: 'lhr', state: 'started', distanceMs: 0 },
-  ...{ load: 0, inFlight: 2, refused: null, isLastResort: false },
+  ...{ load: 0, inFlight: 2, refused: null, isLastResort: false, isEjected: false },
 }
 const EXPLANATION: Explanation = {
   edge: { host: 'lhr1', region: 'lhr', revision: 12 },

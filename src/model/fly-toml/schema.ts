@@ -21,10 +21,6 @@ export const HttpOptions = z.looseObject({
   h2_backend: z.boolean().optional(),
   idle_timeout: z.number().int().optional(),
   headers_read_timeout: z.number().int().optional(),
-  /** Fairway's own: a line in the app's log for a share of the requests. */
-  access_log: z
-    .looseObject({ sample_rate: z.number().optional(), query: z.boolean().optional() })
-    .optional(),
   response: z
     .looseObject({
       headers: z

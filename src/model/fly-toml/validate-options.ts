@@ -37,13 +37,6 @@ export function checkHttpOptions(
     if (value === undefined || (value >= 0 && value <= UINT32_MAX)) continue
     report.error([...path, key], `${value} is out of range`, 'Use seconds, 0 or more.')
   }
-  const { sample_rate: rate } = options.access_log ?? {}
-  if (rate !== undefined && !(rate >= 0 && rate <= 1))
-    report.error(
-      [...path, 'access_log', 'sample_rate'],
-      `${rate} is not a share`,
-      'Use a number from 0 (none) to 1 (all requests), such as 0.1.',
-    )
   for (const name of Object.keys(options.response?.headers ?? {})) {
     if (/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name)) continue
     const at = [...path, 'response', 'headers', name]

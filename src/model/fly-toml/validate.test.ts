@@ -284,9 +284,9 @@ const cases: readonly (readonly [string, string, 'error' | 'warning', string, Re
   ],
   [
     'access log',
-    http('[http_service.http_options.access_log]\nsample_rate=10'),
+    http('[http_service.fairway.access_log]\nsample_rate=10'),
     'error',
-    'http_service.http_options.access_log.sample_rate',
+    'http_service.fairway.access_log.sample_rate',
     /10 is not a share/,
   ],
   [

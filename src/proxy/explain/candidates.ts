@@ -28,6 +28,7 @@ function explained(standing: Standing): ExplainedCandidate {
     ...{ machine: endpoint.machine, host: endpoint.host, region: endpoint.region },
     ...{ state: endpoint.state, distanceMs: standing.distanceMs, load: standing.bucket },
     ...{ inFlight: standing.inFlight, isLastResort: standing.isLastResort },
+    isEjected: standing.isEjected,
     refused: standing.refused === null ? null : whyRefused(standing),
   }
 }

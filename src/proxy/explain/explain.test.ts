@@ -269,3 +269,21 @@ describe('a request that is made', () => {
     assert.ok(field.length <= EXPLAIN_HEADER_BYTES_MAX)
   })
 })
+
+test('a request that a limit of the service turns away is explained, and took no time', async () => {
+  const perService = { perSecond: 0.001, burst: 1 }
+  const options = {
+    rateLimit: { perSource: null, perService },
+    ...{ slowStartMs: null, sticky: null, accessLog: null },
+  }
+  const internalPort = await lab.app((socket) => onRequests(socket, () => socket.write(ok(''))))
+  const edge = await edgeWith([machine('a', 'iad1', { internalPort, options })])
+  grant(edge)
+  await live(edge)
+  const { text, explanation } = await live(edge)
+  assert.match(text, /^HTTP\/1.1 429 /)
+  assert.deepEqual([explanation!.outcome, explanation!.live!.status], ['refused', 429])
+  const { labels, values } = edge.proxy.series()
+  const at = labels.indexOf('edge-status hello  429') * 16
+  assert.deepEqual([...values.slice(at, at + 2), values[at + 15]], [1, 0, 0])
+})

@@ -2,6 +2,7 @@ import {
   EXPLAIN_HEADER,
   EXPLAIN_HEADER_BYTES_MAX,
   type ExplainedAttempt,
+  type ExplainedOutcome,
   type Explanation,
 } from '../../model/explanation.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
@@ -57,7 +58,7 @@ function explanationOf(record: RequestRecord, edgeHost: string, now: number): Ex
   const isServed = last !== undefined && last.failure === null
   return {
     ...{ ...start, ...explainedCandidates(standings) },
-    outcome: isRedirected ? 'redirect-to-https' : isServed ? 'forward' : last ? 'failed' : 'wait',
+    outcome: isRedirected ? 'redirect-to-https' : outcomeOf(record),
     chosen: isServed
       ? {
           ...{ machine: last.machine, host: last.host, region: last.region },
@@ -74,6 +75,11 @@ function explanationOf(record: RequestRecord, edgeHost: string, now: number): Ex
       ...{ ms: since(now), status: record.status, code: record.code },
     },
   }
+}
+
+function outcomeOf({ last, status }: RequestRecord): ExplainedOutcome {
+  if (last) return last.failure === null ? 'forward' : 'failed'
+  return status >= 500 ? 'wait' : 'refused'
 }
 
 /** Of those in the record, so that they fit into a header. */

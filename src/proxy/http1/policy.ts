@@ -27,7 +27,7 @@ export interface HttpPolicy {
   /** The cookie that keeps a client with its machine; null: none. */
   readonly sticky: ServiceOptions['sticky']
   /** Requests that the app's own log tells of; null: none. */
-  readonly accessLog: { readonly sampleRate: number; readonly query: boolean } | null
+  readonly accessLog: ServiceOptions['accessLog']
 }
 
 const policies = new WeakMap<PortRoute, HttpPolicy>()
@@ -72,15 +72,8 @@ function readPolicy(route: PortRoute): HttpPolicy {
     ...ownFields(response.pristine === true, removed),
     proxyProto: route.handlers.includes('proxy_proto') ? route.proxyProtoVersion : null,
     sticky: route.options?.sticky ?? null,
-    accessLog: accessLogOf(options.access_log),
+    accessLog: route.options?.accessLog ?? null,
   }
-}
-
-function accessLogOf(value: unknown): HttpPolicy['accessLog'] {
-  if (typeof value !== 'object' || value === null) return null
-  const { sample_rate: sampleRate = 1, query } = value as Record<string, unknown>
-  if (typeof sampleRate !== 'number' || !(sampleRate > 0)) return null
-  return { sampleRate, query: query === true }
 }
 
 /** Whatever response.headers names is not the edge's to say (S24), and nothing is when pristine (S25). */

@@ -62,6 +62,8 @@ export class PublicConnection extends HttpConnection {
   #machine = ''
   #requestId = ''
   #minor = 1
+  /** The exchange has the present request. */
+  #begun = false
   #toHead = false
 
   constructor(
@@ -119,6 +121,7 @@ export class PublicConnection extends HttpConnection {
       this.#limiter = RateLimiter.of(this.ctx, route, this.#origin.clientAddress)
     }
     const policy = this.#policy!
+    this.#begun = false
     this.#seen.begin(head, route, this.#requestId)
     if (route.forceHttps && !this.#origin.https) {
       this.#redirect(head)
@@ -142,6 +145,7 @@ export class PublicConnection extends HttpConnection {
       this.#steering.release = drawRelease(route.split, this.ctx.random())
     }
     if (this.#steering !== null) this.#seen.steered(route, this.#steering)
+    this.#begun = true
     this.idleMs = policy.idleMs
     this.deadline = this.ctx.deadlines.now + policy.idleMs
     this.exchange.begin(
@@ -318,8 +322,6 @@ export class PublicConnection extends HttpConnection {
   #redirect(head: RequestHead): void {
     const host = (head.host || hostOf(this.#origin.localAddress)).replace(/:\d*$/, '')
     const location = `https://${host}${head.target === '*' ? '/' : head.target}`
-    // Nothing is waited for: no time has passed.
-    this.exchange.beganAt = this.ctx.clock()
     this.#answer(301, location, undefined, `Location: ${location}\r\n`)
   }
 
@@ -328,7 +330,9 @@ export class PublicConnection extends HttpConnection {
     this.ctx.counters.requests[(status / 100) | 0]!++
     const { closing: close } = this
     const toHead = this.#toHead
-    this.#seen.responded(status, this.ctx.clock() - this.exchange.beganAt, code ?? '')
+    // What is answered at once has taken no time.
+    const ms = this.#begun ? this.ctx.clock() - this.exchange.beganAt : 0
+    this.#seen.responded(status, ms, code ?? '')
     const explained = this.#seen.explainField()
     const all = explained === '' ? fields : explained + (fields ?? '')
     this.answer(

@@ -9,7 +9,7 @@ const lab = new Lab()
 afterEach(() => lab.close())
 
 const sticky = (ttlSeconds: number | null = null): ServiceOptions => ({
-  ...{ rateLimit: null, slowStartMs: null },
+  ...{ rateLimit: null, slowStartMs: null, accessLog: null },
   sticky: { cookie: 'where', ttlSeconds },
 })
 const IDS = ['m1', 'm2', 'm3', 'm4']
@@ -103,7 +103,12 @@ describe('a sticky service', () => {
 })
 
 test('other services set no cookie', async () => {
-  const { edge } = await setUp({ rateLimit: null, slowStartMs: null, sticky: null })
+  const { edge } = await setUp({
+    rateLimit: null,
+    slowStartMs: null,
+    sticky: null,
+    accessLog: null,
+  })
   const { set } = await ask(edge, `Cookie: where=${new StickyTokens().of('m1')}`)
   assert.equal(set, undefined)
 })

@@ -11,6 +11,7 @@ import { renderSeries } from './render.ts'
 const lab = new Lab()
 after(() => lab.close())
 
+const NO_OPTIONS = { rateLimit: null, slowStartMs: null, sticky: null } as const
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const PARENT = 'b7ad6b7169203331'
 
@@ -177,7 +178,7 @@ describe('access log', () => {
   test('a service’s own goes to its app’s log, so many lines a second', async () => {
     const { edge, ask, batches } = await setUp(
       {},
-      { httpOptions: { access_log: { sample_rate: 1, query: true } } },
+      { options: { ...NO_OPTIONS, accessLog: { sampleRate: 1, query: true } } },
     )
     const count = ACCESS_LINES_PER_APP_MAX + 5
     const client = lab.client(edge.port)

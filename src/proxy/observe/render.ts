@@ -13,7 +13,7 @@ export interface SeriesInput {
   readonly region: string
   readonly rows: readonly RowsSnapshot[]
   readonly loads: readonly InstanceLoad[]
-  /** Connections that were reset because the edge had too many (M5). */
+  /** Connections that were reset because the edge had too many, or a service's rate was used up (M5). */
   readonly connectionsRefused: number
 }
 

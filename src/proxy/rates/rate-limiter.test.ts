@@ -11,7 +11,7 @@ import { newRateMemory, RateTable } from './rate-table.ts'
 const lab = new Lab()
 afterEach(() => lab.close())
 
-const NONE: ServiceOptions = { rateLimit: null, slowStartMs: null, sticky: null }
+const NONE: ServiceOptions = { rateLimit: null, slowStartMs: null, sticky: null, accessLog: null }
 const limits = (perSource: number | null, perService: number | null): ServiceOptions => {
   const rate = (burst: number | null) => (burst === null ? null : { perSecond: 0.5, burst })
   return { ...NONE, rateLimit: { perSource: rate(perSource), perService: rate(perService) } }
