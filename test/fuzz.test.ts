@@ -6,7 +6,7 @@ import { readResponse } from '../fuzz/response-reference.ts'
 import { runFuzz } from '../fuzz/run.ts'
 
 /** A short run of fuzz/: the corpus, and as many cases as fit in a minute. `npm run fuzz` is the long one. */
-const CASES = 1_000
+const CASES = 2_500
 /** Cases made by a generator are worth something only while each kind of outcome comes up. */
 const KINDS = [
   ...['connections: open', 'connections: close', 'connections: refused', 'connections: unfinished'],
