@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomFillSync } from 'node:crypto'
 
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 /** Every text of three characters, with something after it, made once. */
@@ -7,6 +7,10 @@ const triples = (end: string): string[] =>
     { length: 32 ** 3 },
     (_, n) => `${ALPHABET[n >> 10]!}${ALPHABET[(n >> 5) & 31]!}${ALPHABET[n & 31]!}${end}`,
   )
+
+/** Octets of one id's random part, and of the pool that they are taken from: a draw for each would show. */
+const DRAW_BYTES = 14
+const POOL_BYTES = DRAW_BYTES * 256
 
 /**
  * Request ids: ULIDs that grow within a millisecond, `-` and the region (H12). The random part is
@@ -19,6 +23,8 @@ export class RequestIds {
   #ms = 0
   #prefix = ''
   #count = 0
+  readonly #pool = Buffer.alloc(POOL_BYTES)
+  #drawn = POOL_BYTES
 
   constructor(region: string, now: () => number) {
     this.#lower = triples(`-${region}`)
@@ -36,9 +42,19 @@ export class RequestIds {
     this.#ms = now
     let time = ''
     for (let t = now, i = 0; i < 10; i++, t = Math.floor(t / 32)) time = ALPHABET[t % 32] + time
-    const bytes = randomBytes(14)
-    for (let i = 0; i < 10; i++) time += ALPHABET[bytes[i]! & 31]
+    const at = this.#draw()
+    for (let i = 0; i < 10; i++) time += ALPHABET[this.#pool[at + i]! & 31]
     this.#prefix = time
-    this.#count = bytes.readUInt32BE(10) & 0x1fffffff
+    this.#count = this.#pool.readUInt32BE(at + 10) & 0x1fffffff
+  }
+
+  /** Where in the pool the next random octets lie. */
+  #draw(): number {
+    if (this.#drawn === POOL_BYTES) {
+      randomFillSync(this.#pool)
+      this.#drawn = 0
+    }
+    this.#drawn += DRAW_BYTES
+    return this.#drawn - DRAW_BYTES
   }
 }
