@@ -2,19 +2,20 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeMachine, measureEdge, printEdge } from './edge.ts'
 import { measureEgress, printEgress } from './egress.ts'
+import { measureGrowth, printGrowth } from './growth.ts'
 import { measureOutbound, printOutbound } from './outbound.ts'
 import { measureWorld, type WorldResult } from './world.ts'
 
 /**
  * Everything that is measured, in one run: a table for people, JSON under bench/results.
  *
- * usage: main.ts [edge|egress|outbound|world] (default: all)
+ * usage: main.ts [edge|growth|egress|outbound|world] (default: all)
  */
 const RESULTS = join(import.meta.dirname, 'results')
 const [only] = process.argv.slice(2)
-if (only !== undefined && !['edge', 'egress', 'outbound', 'world'].includes(only)) {
+if (only !== undefined && !['edge', 'growth', 'egress', 'outbound', 'world'].includes(only)) {
   process.stderr.write(
-    `bench: there is no "${only}"; give edge, egress, outbound, world or nothing for all\n`,
+    `bench: there is no "${only}"; give edge, growth, egress, outbound, world or nothing for all\n`,
   )
   process.exit(1)
 }
@@ -30,6 +31,11 @@ if (only === undefined || only === 'edge') {
   const edge = await measureEdge()
   printEdge(edge)
   Object.assign(result, { proxies: edge.proxies, ratios: edge.ratios })
+}
+if (only === undefined || only === 'growth') {
+  const growth = measureGrowth()
+  printGrowth(growth)
+  result.growth = growth
 }
 if (only === undefined || only === 'egress') {
   const egress = measureEgress()
