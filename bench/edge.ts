@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
@@ -6,6 +6,7 @@ import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { cpuUs, LOAD_CORE, median, medianRatio, PROXY_CORE, pinned, residentMb } from './process.ts'
+import { wrk } from './wrk.ts'
 
 /**
  * The edge beside its peers on the same work: proxies on core 0, load generator and app on core 1,
@@ -38,11 +39,14 @@ export interface ProxyResult {
   readonly cpuUsPerMb: number
 }
 
+/** How many are opened at once. */
 const CONNECTIONS = 64
 const IDLE_CONNECTIONS = 8_000
 const WARM_UP_SECONDS = 4
 const START_MS = 10_000
 const ORIGIN_PORT = 19_001
+/** Nobody listens: this part measures no WebSocket. */
+const WS_PORT = 19_002
 const PEERS = import.meta.dirname
 
 interface Spec {
@@ -176,6 +180,7 @@ function writeConfigurations(dir: string): void {
       .replaceAll('@DIR@', dir)
       .replaceAll('@PORT@', String(port))
       .replaceAll('@ORIGIN@', String(ORIGIN_PORT))
+      .replaceAll('@WS@', String(WS_PORT))
     writeFileSync(join(dir, file), filled)
   }
 }
@@ -191,36 +196,6 @@ async function answering(port: number): Promise<void> {
     if (performance.now() > until) throw new Error(`nothing answers on port ${port}`)
     await delay(50)
   }
-}
-
-interface Load {
-  readonly requests: number
-  readonly requestsPerSecond: number
-  readonly p50Ms: number
-  readonly p99Ms: number
-}
-
-async function wrk(url: string, seconds: number): Promise<Load> {
-  const argv = ['-c', LOAD_CORE, 'wrk', '-t1', `-c${CONNECTIONS}`, `-d${seconds}`, '--latency', url]
-  const child = spawn('taskset', argv, { stdio: ['ignore', 'pipe', 'inherit'] })
-  let text = ''
-  child.stdout.on('data', (data: Buffer) => {
-    text += String(data)
-  })
-  await once(child, 'close')
-  if (/Non-2xx|Socket errors/.test(text)) throw new Error(`${url}: ${text}`)
-  return {
-    requests: Number(/(\d+) requests in/.exec(text)?.[1]),
-    requestsPerSecond: Number(/Requests\/sec: +([\d.]+)/.exec(text)?.[1]),
-    p50Ms: toMs(/50% +(\S+)/.exec(text)?.[1] ?? ''),
-    p99Ms: toMs(/99% +(\S+)/.exec(text)?.[1] ?? ''),
-  }
-}
-
-function toMs(text: string): number {
-  const value = Number.parseFloat(text)
-  if (text.endsWith('us')) return value / 1000
-  return text.endsWith('ms') ? value : value * 1000
 }
 
 async function withIdleConnections(port: number, measure: () => number): Promise<number> {

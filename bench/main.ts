@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeMachine, measureEdge, printEdge } from './edge.ts'
+import { measureEdgePaths, printEdgePaths } from './edge-paths.ts'
 import { measureEgress, printEgress } from './egress.ts'
 import { measureGrowth, printGrowth } from './growth.ts'
 import { measureOutbound, printOutbound } from './outbound.ts'
@@ -9,13 +10,16 @@ import { measureWorld, type WorldResult } from './world.ts'
 /**
  * Everything that is measured, in one run: a table for people, JSON under bench/results.
  *
- * usage: main.ts [edge|growth|egress|outbound|world] (default: all)
+ * usage: main.ts [edge|paths|growth|egress|outbound|world] (default: all)
  */
 const RESULTS = join(import.meta.dirname, 'results')
 const [only] = process.argv.slice(2)
-if (only !== undefined && !['edge', 'growth', 'egress', 'outbound', 'world'].includes(only)) {
+if (
+  only !== undefined &&
+  !['edge', 'paths', 'growth', 'egress', 'outbound', 'world'].includes(only)
+) {
   process.stderr.write(
-    `bench: there is no "${only}"; give edge, growth, egress, outbound, world or nothing for all\n`,
+    `bench: there is no "${only}"; give edge, paths, growth, egress, outbound, world or nothing for all\n`,
   )
   process.exit(1)
 }
@@ -31,6 +35,11 @@ if (only === undefined || only === 'edge') {
   const edge = await measureEdge()
   printEdge(edge)
   Object.assign(result, { proxies: edge.proxies, ratios: edge.ratios })
+}
+if (only === undefined || only === 'paths') {
+  const paths = await measureEdgePaths()
+  printEdgePaths(paths)
+  result.paths = paths
 }
 if (only === undefined || only === 'growth') {
   const growth = measureGrowth()
