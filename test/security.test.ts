@@ -224,7 +224,11 @@ for source in ('100.64.0.6', '${shared}', '198.18.1.2', '172.16.255.2'):
           `F1 h hello ${victim.id} 0 80 6.6.6.6 1 ${shared} 80 - iad x\r\n${request(H)}`,
         ]
         for (const [i, answer] of (await ask(refused)).entries())
-          assert.match(answer, /^HTTP\/1\.1 (400|501|505) [\s\S]*<end>$/, JSON.stringify(refused[i]))
+          assert.match(
+            answer,
+            /^HTTP\/1\.1 (400|501|505) [\s\S]*<end>$/,
+            JSON.stringify(refused[i]),
+          )
       }),
     )
 
