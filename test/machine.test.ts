@@ -590,7 +590,15 @@ function inside(): void {
     await ask('stopped')
     await standsBy()
     const pidFile = join(state, 'l', 'state', 'machines', server.id, 'conmon', 'pid')
-    process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL')
+    /** Of the sandbox that stands by: until its supervisor has written, the file names the one before. */
+    const firstProcess = async () => {
+      for (const deadline = Date.now() + WAIT_MS; ; await delay(10)) {
+        const pid = Number(readFileSync(pidFile, 'utf8'))
+        if (existsSync(`/proc/${pid}`)) return pid
+        assert.ok(Date.now() < deadline, 'no process stands by')
+      }
+    }
+    process.kill(await firstProcess(), 'SIGKILL')
     await ask('started')
     await answers()
 

@@ -85,7 +85,12 @@ for (const [what, body, status, error] of [
     422,
     /names no app; names of apps are <app>/,
   ],
-  ['an unknown app', { url: 'http://nope.fairway.test/' }, 404, /Could not find App/],
+  [
+    'an unknown app',
+    { url: 'http://nope.fairway.test/' },
+    404,
+    /url: there is no app "nope"; see fairway apps list/,
+  ],
   ['an app without addresses', { url: 'http://bare.fairway.test/' }, 422, /ips allocate-v6/],
   ['an address of nobody', { url: 'http://192.0.2.1/' }, 422, /not an address of one of your apps/],
   ['the shared address', { url: 'http://203.0.113.1/' }, 422, /not an address|shared by many/],

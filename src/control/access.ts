@@ -1,4 +1,4 @@
-import { type FairwayError, notFound } from '../base/errors.ts'
+import { FairwayError, notFound } from '../base/errors.ts'
 import { keys } from '../model/keys.ts'
 import type { App, Org } from '../model/resources.ts'
 import type { Actor, Control } from './context.ts'
@@ -21,6 +21,24 @@ export const orgNotFound = (org: string): FairwayError =>
 export async function appFor(control: Control, actor: Actor, name: string): Promise<App> {
   if (!isAppName(name)) throw appNotFound(name)
   return checked(await readOne<App>(control.store, keys.app(name)), actor, name)
+}
+
+/**
+ * The same for calls that no older client makes, whose error can say which app of the request is meant:
+ * `field` is where it was named. What is not theirs is answered like what does not exist.
+ */
+export async function appNamedBy(
+  control: Control,
+  actor: Actor,
+  field: string,
+  name: string,
+): Promise<App> {
+  try {
+    return await appFor(control, actor, name)
+  } catch (error) {
+    if (!(error instanceof FairwayError) || error.code !== 'not_found') throw error
+    throw notFound(`${field}: there is no app "${name.slice(0, 64)}"; see fairway apps list`)
+  }
 }
 
 /** The same within a transaction, which then holds only while the app is unchanged. */

@@ -9,7 +9,7 @@ import {
   EXPLAIN_GRANTS_PER_APP_MAX,
   type ExplainGrant,
 } from '../model/resources.ts'
-import { appFor } from './access.ts'
+import { appFor, appNamedBy } from './access.ts'
 import { listAddresses } from './addresses.ts'
 import type { Actor, Control } from './context.ts'
 import { readOne, readPage } from './transact.ts'
@@ -89,7 +89,7 @@ export async function explainTarget(
     const names = appsDomains.map((domain) => `<app>.${domain}`).join(', ')
     throw invalid(`url: "${url.hostname}" names no app; names of apps are ${names}`)
   }
-  const app = await appFor(control, actor, name)
+  const app = await appNamedBy(control, actor, 'url', name)
   const public_ = (await listAddresses(control, actor, name)).filter(({ kind }) => kind in RANK)
   if (address !== undefined) {
     const wanted = canonicalIp(address) ?? address

@@ -112,7 +112,7 @@ test('regions, counts, pins and addresses that are wrong are refused by name, an
     await assert.rejects(act, { message: 'Could not find App' })
   for (const to of ['foreign', 'nosuch'])
     await assert.rejects(moveEgress(control, actor, { ...ip, to }), {
-      message: `app: there is no app "${to}" that the address could go to; see fairway apps list`,
+      message: `app: there is no app "${to}"; see fairway apps list`,
       status: 404,
     })
   const both = testActor('personal', 'others')

@@ -1,9 +1,9 @@
 import { isoTime } from '../../base/clock.ts'
-import { FairwayError, invalid, notFound } from '../../base/errors.ts'
+import { invalid } from '../../base/errors.ts'
 import { keys } from '../../model/keys.ts'
 import type { EgressPair } from '../../model/resources.ts'
 import type { Op } from '../../store/store.ts'
-import { appFor } from '../access.ts'
+import { appFor, appNamedBy } from '../access.ts'
 import type { Actor, Control } from '../context.ts'
 import { findMachineApp } from '../machines/query.ts'
 import { machineNotFound } from '../machines/records.ts'
@@ -82,17 +82,10 @@ async function destination(control: Control, actor: Actor, input: MoveEgress): P
   if ((to === undefined) === (machine === undefined))
     throw invalid('app, machine: name where the address goes to, one of the two')
   await appFor(control, actor, input.app)
-  if (to !== undefined) return (await appFor(control, actor, to).catch(naming(to))).name
+  if (to !== undefined) return (await appNamedBy(control, actor, 'app', to)).name
   const app = await findMachineApp(control, actor, machine!).catch(() => undefined)
   if (!app) throw machineNotFound(machine!)
   return app.name
-}
-
-/** The request names two apps, so the error says which. The same for one that is not theirs. */
-const naming = (to: string) => (error: unknown) => {
-  throw error instanceof FairwayError && error.code === 'not_found'
-    ? notFound(`app: there is no app "${to}" that the address could go to; see fairway apps list`)
-    : error
 }
 
 /** The addresses are the new app's from now on, also on the bill. */
