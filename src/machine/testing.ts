@@ -102,7 +102,10 @@ export class FakeRuntime implements Runtime {
 
   async delete(id: string): Promise<void> {
     this.calls.push(`delete ${id}`)
+    const runs = ['created', 'running'].includes(this.sandboxes.get(id)?.state ?? '')
     this.sandboxes.delete(id)
+    // Who listens may hear of it before the record of it is gone.
+    if (runs) this.onExit(id, { code: 137, oomKilled: false, atMs: this.#clock.now() })
   }
 
   /** A sandbox ends before its program was started. */

@@ -126,10 +126,12 @@ export class MachineWorker {
     } else if (sandbox?.exit) {
       this.#exit = sandbox.exit
     } else {
+      const lost = sandbox?.state === 'lost'
+      const begins = run.startedAtMs === null && !run.stopRequested && !lost
+      // Noted first: what is taken away then has not ended by itself, to the next agent neither.
+      if (begins) await this.#startAgain()
       if (sandbox) await this.#host.runtime.delete(this.id)
-      const hasRun = run.startedAtMs !== null || sandbox?.state === 'lost'
-      if (!hasRun && !run.stopRequested) await this.#startAgain()
-      else await this.#adoptLost(sandbox?.state === 'lost')
+      if (!begins) await this.#adoptLost(lost)
     }
     this.report()
   }
@@ -210,7 +212,9 @@ export class MachineWorker {
       this.#found = undefined
     }
     if (this.#exit) {
-      await this.#handleExit(this.#exit)
+      if (this.#record.run) await this.#handleExit(this.#exit)
+      // Of a sandbox that was taken away before its program ran.
+      else this.#exit = null
       return true
     }
     if (this.#isRunning && this.#egressWaitMs() <= 0) {
