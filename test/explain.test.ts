@@ -134,7 +134,7 @@ describe('observing', () => {
       check: false,
     })
     assert.equal(refused.status, 1)
-    assert.match(refused.stderr, /Could not find App/)
+    assert.match(refused.stderr, /url: there is no app "nobody"; see fairway apps list/)
   })
 
   test('series of the app: at the edge that accepted, and at the machine’s own host', async () => {
