@@ -1,11 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { setTimeout as delay } from 'node:timers/promises'
+import { type LoadRun, listening, startLoad } from './load.ts'
 import { cpuUs, LOAD_CORE, median, PROXY_CORE, pinned } from './process.ts'
 import { wrk } from './wrk.ts'
 
@@ -37,7 +35,6 @@ const ORIGIN_PORT = 19_101
 const WS_PORT = 19_102
 const BACKHAUL_PORT = 19_103
 const EDGE_PORTS = { near: 19_120, far: 19_121, ws: 19_122 }
-const START_MS = 10_000
 const CALIBRATE_SECONDS = 3
 const HERE = import.meta.dirname
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
@@ -60,7 +57,7 @@ export async function measureEdgePaths({ rounds = 5, seconds = 2 } = {}): Promis
   try {
     writeConfigurations(dir)
     start(LOAD_CORE, ['nginx', '-p', dir, '-c', join(dir, 'origin.conf')])
-    const load = startLoad()
+    const load = startLoad([join(HERE, 'edge-paths-load.ts'), String(WS_PORT)])
     started.push(load.child)
     const { edge, far } = startEdges(start)
     const peers: Peer[] = [
@@ -99,9 +96,7 @@ function startEdges(start: (core: string, argv: readonly string[]) => number) {
   }
 }
 
-type Run = (request: object) => Promise<Record<string, number>>
-
-async function compare(peers: readonly Peer[], run: Run, rounds: number, seconds: number) {
+async function compare(peers: readonly Peer[], run: LoadRun, rounds: number, seconds: number) {
   const full: number[] = []
   for (const { port } of peers)
     full.push((await wrk(`http://127.0.0.1:${port}/`, CALIBRATE_SECONDS)).requestsPerSecond)
@@ -141,21 +136,6 @@ async function measureBackhaul(edge: number, far: number, rounds: number, second
   return { acrossUs: rounded(median(across)), nearUs: rounded(median(near)) }
 }
 
-function startLoad(): { child: ChildProcess; run: Run } {
-  const argv = ['-c', LOAD_CORE, ...NODE, join(HERE, 'edge-paths-load.ts'), String(WS_PORT)]
-  const child = spawn('taskset', argv, { stdio: ['pipe', 'pipe', 'inherit'] })
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-  return {
-    child,
-    run: async (request) => {
-      child.stdin.write(`${JSON.stringify(request)}\n`)
-      const { value, done } = await lines.next()
-      if (done) throw new Error(`the load generator ended: ${JSON.stringify(request)}`)
-      return JSON.parse(value)
-    },
-  }
-}
-
 function writeConfigurations(dir: string): void {
   const files = { 'origin.conf': 0, 'nginx.conf': 19_110, 'haproxy.cfg': 19_111 }
   for (const [file, port] of Object.entries(files)) {
@@ -166,20 +146,6 @@ function writeConfigurations(dir: string): void {
       .replaceAll('@ORIGIN@', String(ORIGIN_PORT))
       .replaceAll('@WS@', String(WS_PORT))
     writeFileSync(join(dir, file), filled)
-  }
-}
-
-async function listening(port: number): Promise<void> {
-  const until = performance.now() + START_MS
-  for (;;) {
-    const socket = net.connect({ port, host: '127.0.0.1' })
-    const answered = await new Promise((resolve) => {
-      socket.on('connect', () => resolve(true)).on('error', () => resolve(false))
-    })
-    socket.destroy()
-    if (answered) return
-    if (performance.now() > until) throw new Error(`nothing listens on port ${port}`)
-    await delay(50)
   }
 }
 

@@ -1,13 +1,12 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as delay } from 'node:timers/promises'
 import { SECRET } from '../src/outbound/testing.ts'
-import { cpuUs, LOAD_CORE, median, medianRatio, PROXY_CORE, pinned } from './process.ts'
+import { type LoadRun, listening, startLoad } from './load.ts'
+import { cpuUs, median, medianRatio, PROXY_CORE, pinned } from './process.ts'
 
 /**
  * The outbound proxy beside Squid and tinyproxy on the same work, all with credentials and a log line
@@ -29,7 +28,6 @@ export interface OutboundFigures {
   readonly cpuPerGb: number
 }
 
-const START_MS = 20_000
 const HERE = import.meta.dirname
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 
@@ -76,7 +74,7 @@ export async function measureOutbound({ rounds = 7, seconds = 2 } = {}): Promise
       proxies.push({ name, port, pid: child.pid!, rounds: [] })
     }
     for (const { port } of proxies) await listening(port)
-    const load = startLoad()
+    const load = startLoad([join(HERE, 'outbound-load.ts'), `u1:${SECRET}`])
     started.push(load.child)
     for (const { port } of proxies) await load.run({ port, what: 'connect', seconds })
     for (let i = 0; i < rounds; i++)
@@ -89,14 +87,16 @@ export async function measureOutbound({ rounds = 7, seconds = 2 } = {}): Promise
   }
 }
 
-type Run = (request: object) => Promise<{ amount: number; seconds: number }>
-
-async function figures({ port, pid }: Sampled, run: Run, seconds: number) {
+async function figures({ port, pid }: Sampled, run: LoadRun, seconds: number) {
   const measured = async (what: string) => {
     const before = cpuUs(pid)
     const done = await run({ port, what, seconds })
     const after = cpuUs(pid)
-    return { ...done, cpu: after.user + after.sys - before.user - before.sys }
+    return {
+      amount: done.amount!,
+      seconds: done.seconds!,
+      cpu: after.user + after.sys - before.user - before.sys,
+    }
   }
   const connected = await measured('connect')
   const bulk = await measured('bulk')
@@ -104,21 +104,6 @@ async function figures({ port, pid }: Sampled, run: Run, seconds: number) {
     cpuUsPerConnection: connected.cpu / connected.amount,
     connectionsPerSecond: connected.amount / connected.seconds,
     cpuPerGb: (bulk.cpu * 1_000) / bulk.amount,
-  }
-}
-
-function startLoad(): { child: ChildProcess; run: Run } {
-  const argv = ['-c', LOAD_CORE, ...NODE, join(HERE, 'outbound-load.ts'), `u1:${SECRET}`]
-  const child = spawn('taskset', argv, { stdio: ['pipe', 'pipe', 'inherit'] })
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-  return {
-    child,
-    run: async (request) => {
-      child.stdin.write(`${JSON.stringify(request)}\n`)
-      const { value, done } = await lines.next()
-      if (done) throw new Error(`the load generator ended: ${JSON.stringify(request)}`)
-      return JSON.parse(value)
-    },
   }
 }
 
@@ -132,20 +117,6 @@ function writeConfigurations(dir: string): void {
   writeFileSync(join(dir, 'squid.users'), `u1:${String(made.stdout).trim()}\n`)
   // Both give up root for a user of their own.
   chmodSync(dir, 0o777)
-}
-
-async function listening(port: number): Promise<void> {
-  const until = performance.now() + START_MS
-  for (;;) {
-    const socket = net.connect({ port, host: '127.0.0.1' })
-    const answered = await new Promise((resolve) => {
-      socket.on('connect', () => resolve(true)).on('error', () => resolve(false))
-    })
-    socket.destroy()
-    if (answered) return
-    if (performance.now() > until) throw new Error(`nothing listens on port ${port}`)
-    await delay(100)
-  }
 }
 
 const KEYS = ['cpuUsPerConnection', 'connectionsPerSecond', 'cpuPerGb'] as const
