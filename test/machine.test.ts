@@ -23,12 +23,15 @@ import type { Machine } from '../src/model/resources.ts'
 import type { ExecLine, LogLine, MachineReport } from '../src/model/wire.ts'
 import { SECRET, startRig } from '../src/outbound/testing.ts'
 import type { AgentSettings, FromAgent, ToAgent } from './support/machine-agent.ts'
-import { IS_SOAK } from './support/soak.ts'
+import { IS_SOAK, scaled } from './support/soak.ts'
 
 const WORLD = 'FAIRWAY_TEST_MACHINE_WORLD'
 const CGROUP = `/fairway-test-${process.pid}`
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 const WAIT_MS = 150_000
+/** A start takes about so long on an idle machine. */
+const KILLED_WITHIN_MS = 200
+const KILLED_STARTS = scaled(12, 200)
 
 if (process.env[WORLD]) inside()
 else outside()
@@ -535,6 +538,25 @@ function inside(): void {
     agent.send({ t: 'apply', machines: [] })
     await agent.until(missing.id, ({ gone }) => gone)
     await agent.kill()
+  })
+
+  test('an agent that is killed at any moment of a start costs a one-off nothing', async () => {
+    const codes: unknown[] = []
+    for (let n = 0; n < KILLED_STARTS; n++) {
+      const oneOff = machine({ ...sh('exit 0'), restart: { policy: 'no' } })
+      const first = await new Agent(settings('m')).ready()
+      first.send({ t: 'apply', machines: [oneOff] })
+      await delay((n * KILLED_WITHIN_MS) / KILLED_STARTS)
+      await first.kill()
+      const agent = await new Agent(settings('m')).ready()
+      agent.send({ t: 'apply', machines: [oneOff] })
+      const { events } = await agent.until(oneOff.id, ({ state }) => state === 'stopped')
+      codes.push(events.find(({ type }) => type === 'exit')?.request?.exit_event?.exit_code)
+      agent.send({ t: 'apply', machines: [] })
+      await agent.until(oneOff.id, ({ gone }) => gone)
+      await agent.kill()
+    }
+    assert.deepEqual(codes, Array(KILLED_STARTS).fill(0))
   })
 
   test('a machine whose supervisor was killed starts anew', async () => {

@@ -226,7 +226,7 @@ async function list(c: Conmon, run: Run): Promise<ReadonlyMap<string, Sandbox>> 
     const runs = status === 'running' || status === 'paused' || status === 'created'
     if (runs && !exit && alive) c.supervised.add(id)
     const waits = status === 'created' && (await isWaiting(pid))
-    const state = !runs || exit ? 'stopped' : !alive ? 'lost' : waits ? 'created' : 'running'
+    const state = !runs || exit ? 'stopped' : waits ? 'created' : alive ? 'running' : 'lost'
     found.set(id, { state, pid: runs ? pid : 0, exit })
   }
   return found

@@ -21,7 +21,10 @@ export interface SandboxSpec {
 }
 
 export interface Sandbox {
-  /** `lost`: it runs, but what supervised it (its log and its exit status) is gone. */
+  /**
+   * `created`: its program waits for `start`, supervised or not. `lost`: the program runs, but what
+   * supervised it (its log and its exit status) is gone.
+   */
   readonly state: 'created' | 'running' | 'stopped' | 'lost'
   /** Pid of its first process; 0 when it has ended. */
   readonly pid: number

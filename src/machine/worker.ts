@@ -2,12 +2,13 @@ import { backoffMs } from '../base/clock.ts'
 import { FairwayError, messageOf } from '../base/errors.ts'
 import type { Machine, MachineEvent, MachineState } from '../model/resources.ts'
 import type { LogLine } from '../model/wire.ts'
+import { type Adoption, planAdoption } from './adoption.ts'
 import { MachineEgressKeeper } from './egress.ts'
 import { exitedEvent, machineEvent } from './events.ts'
 import { exitLines } from './lines.ts'
 import { nextStep, type Step } from './plan.ts'
 import { type MachineRecord, withEvents } from './record.ts'
-import { planRestart, restartPolicy } from './restart.ts'
+import { planRestart } from './restart.ts'
 import type { Sandbox, SandboxExit } from './runtime.ts'
 import { Standby } from './standby.ts'
 import { isFinal, newRun, restingTarget, STOPPING_STATE, stopEvents } from './steps.ts'
@@ -20,7 +21,6 @@ const START_BACKOFF = { firstMs: 200, maxMs: 5_000 }
 /** A killed process that is still there after this is the kernel's; the worker tries again. */
 const KILL_TIMEOUT_MS = 10_000
 const STEP_BACKOFF = { firstMs: 500, maxMs: 10_000 }
-const CODE_UNKNOWN = 137
 
 /** What a new agent finds of a machine, beside its record. */
 export interface FoundMachine {
@@ -114,64 +114,35 @@ export class MachineWorker {
 
   /** Takes over what runs, or notes what ended, while no agent was here. */
   async #adopt({ sandbox, attached }: FoundMachine): Promise<void> {
-    const { run, retry, state, machine } = this.#record
+    const { runtime, clock } = this.#host
+    const adoption = planAdoption(this.#record, sandbox, clock.now())
     this.#attached = attached
-    if (!run) {
-      if (sandbox) await this.#host.runtime.delete(this.id)
-      if (!retry) await this.#detach()
-      // It stood by, and does so again.
-      if (sandbox?.state === 'created' && state === 'stopped') this.#standby.want(machine)
-    } else if (sandbox?.state === 'running') {
-      await this.#adoptRunning()
-    } else if (sandbox?.exit) {
-      this.#exit = sandbox.exit
-    } else {
-      const lost = sandbox?.state === 'lost'
-      const begins = run.startedAtMs === null && !run.stopRequested && !lost
-      // Noted first: what is taken away then has not ended by itself, to the next agent neither.
-      if (begins) await this.#startAgain()
-      if (sandbox) await this.#host.runtime.delete(this.id)
-      if (!begins) await this.#adoptLost(lost)
+    switch (adoption.found) {
+      case 'running':
+        await this.#adoptRunning(adoption)
+        break
+      case 'ended':
+        if (adoption.remove && sandbox) await runtime.delete(this.id)
+        this.#exit = adoption.exit
+        break
+      case 'gone':
+        if (adoption.warning) this.#line('warn', adoption.warning)
+        await this.#save(adoption.change, ...(adoption.event ? [adoption.event] : []))
+        if (sandbox) await runtime.delete(this.id)
+        break
+      case 'down':
+        if (sandbox) await runtime.delete(this.id)
+        if (!this.#record.retry) await this.#detach()
+        if (adoption.standsBy) this.#standby.want(this.#record.machine)
     }
     this.report()
   }
 
-  /** Its agent ended in the middle of a start: nothing of it has run, so nothing has ended either. */
-  async #startAgain(): Promise<void> {
-    const { generation } = this.#record
-    await this.#save({ run: null, retry: { atMs: this.#host.clock.now(), generation } })
-  }
-
-  async #adoptRunning(): Promise<void> {
-    const { run, state } = this.#record
-    const nowMs = this.#host.clock.now()
-    if (run!.startedAtMs === null) {
-      await this.#save(
-        { run: { ...run!, startedAtMs: nowMs }, state: 'started', retry: null },
-        machineEvent(nowMs, 'start', 'started', 'flyd'),
-      )
-    } else if (state !== 'started' && !run!.stopRequested) {
-      await this.#save({ state: 'started' })
-    }
+  async #adoptRunning({ change, event }: Extract<Adoption, { found: 'running' }>): Promise<void> {
+    if (change) await this.#save(change, ...(event ? [event] : []))
     // The host's firewall may have been made anew meanwhile.
     await this.#applyEgress(this.#record.machine)
     this.#host.started(this.#record.machine)
-  }
-
-  /** It ran, and is gone without a trace: its host was restarted, or its supervisor killed. */
-  async #adoptLost(supervisorLost: boolean): Promise<void> {
-    const { run, machine, generation } = this.#record
-    const nowMs = this.#host.clock.now()
-    const wasAsked = run!.stopRequested || restartPolicy(machine.config) === 'no'
-    if (wasAsked || supervisorLost) {
-      this.#exit = { code: CODE_UNKNOWN, oomKilled: false, atMs: nowMs }
-      return
-    }
-    this.#line('warn', 'Machine was lost with its host and starts again')
-    await this.#save(
-      { run: null, state: 'starting', retry: { atMs: nowMs, generation }, restarts: 0 },
-      machineEvent(nowMs, 'restart', 'starting', 'flyd'),
-    )
   }
 
   report(gone = this.#record.state === 'destroyed'): void {
@@ -382,9 +353,9 @@ export class MachineWorker {
       return true
     } catch (error) {
       log.warn({ machine: this.id, error: messageOf(error) }, 'what stood by does not start')
+      await this.#save({ run: null })
       await runtime.delete(this.id)
       this.#exit = null
-      await this.#save({ run: null })
       this.report()
       return false
     }
@@ -417,8 +388,6 @@ export class MachineWorker {
     const { clock, random, runtime } = this.#host
     const message = messageOf(error)
     const made = this.#record.run !== null
-    if (made) await runtime.delete(this.id)
-    this.#exit = null
     const attempt = this.#startFailures++
     const final = isFinal(error) || (made && attempt + 1 >= START_FAILURES_MAX)
     const nowMs = clock.now()
@@ -436,6 +405,8 @@ export class MachineWorker {
     await this.#save({ run: null, ...change }, ...(final ? [failed] : []))
     this.report()
     // The next attempt finds clean ground.
+    if (made) await runtime.delete(this.id)
+    this.#exit = null
     await this.#detach()
   }
 
@@ -453,8 +424,8 @@ export class MachineWorker {
       this.report()
     }
     if (run.startedAtMs === null) {
-      await runtime.delete(this.id)
-      return this.#save({ run: null })
+      await this.#save({ run: null })
+      return runtime.delete(this.id)
     }
     await runtime.kill(this.id, step.signal)
     let killed = step.signal === 'SIGKILL'
