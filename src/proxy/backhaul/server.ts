@@ -1,6 +1,8 @@
-import net from 'node:net'
+import type net from 'node:net'
+import { createReadingServer } from '../../base/accept.ts'
 import type { Timed } from '../../base/deadlines.ts'
 import { latin1 } from '../../base/latin1.ts'
+import { own, type ReadSink, type SocketReader } from '../../base/socket-reader.ts'
 import type { OpenConnection, ProxyContext } from '../context.ts'
 import * as limits from '../limits.ts'
 import { acceptTcp } from '../tcp/forward.ts'
@@ -9,35 +11,39 @@ import { ACCEPT_LINE, codeOfRefusal, type Preface, parsePreface, refusalLine } f
 
 /** Takes requests and streams of other edges; listens on the mesh address alone. */
 export function createBackhaulServer(ctx: ProxyContext): net.Server {
-  return net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+  return createReadingServer(ctx.scratch, (socket, reader) => {
     if (ctx.connections.size >= limits.CONNECTIONS_MAX) {
       ctx.counters.limit('connections')
       socket.on('error', () => {})
       socket.resetAndDestroy()
       return
     }
-    new FirstLine(ctx, socket)
+    new FirstLine(ctx, socket, reader)
   })
 }
 
 /** Reads the first preface of a connection, which says what the connection is for. */
-class FirstLine implements Timed, OpenConnection {
+class FirstLine implements Timed, OpenConnection, ReadSink {
   deadline: number
   readonly #ctx: ProxyContext
   readonly #socket: net.Socket
+  readonly #reader: SocketReader
   #read: Buffer = Buffer.alloc(0)
-  readonly #onData = (data: Buffer): void => this.#take(data)
-  readonly #onClose = (): void => this.#leave()
+  readonly #onClose = (): void => {
+    this.#reader.close()
+    this.#leave()
+  }
 
-  constructor(ctx: ProxyContext, socket: net.Socket) {
+  constructor(ctx: ProxyContext, socket: net.Socket, reader: SocketReader) {
     this.#ctx = ctx
     this.#socket = socket
+    this.#reader = reader
     this.deadline = ctx.deadlines.now + limits.HEAD_READ_MS
     ctx.deadlines.add(this)
     ctx.connections.add(this)
     socket.on('error', () => {})
     socket.on('close', this.#onClose)
-    socket.on('data', this.#onData)
+    reader.sink = this
   }
 
   onDeadline(): void {
@@ -56,12 +62,13 @@ class FirstLine implements Timed, OpenConnection {
   #leave(): void {
     this.#ctx.deadlines.delete(this)
     this.#ctx.connections.delete(this)
-    this.#socket.off('data', this.#onData)
+    this.#reader.sink = null
     this.#socket.off('close', this.#onClose)
   }
 
-  #take(data: Buffer): void {
-    this.#read = this.#read.length === 0 ? data : Buffer.concat([this.#read, data])
+  onRead(data: Buffer, n: number): void {
+    const part = own(data, 0, n)
+    this.#read = this.#read.length === 0 ? part : Buffer.concat([this.#read, part])
     const end = this.#read.indexOf('\r\n')
     if (end < 0) {
       if (this.#read.length > limits.PREFACE_BYTES_MAX) this.#socket.destroy()
@@ -74,17 +81,19 @@ class FirstLine implements Timed, OpenConnection {
       return
     }
     this.#leave()
-    if (preface.kind === 'http') new BackhaulConnection(this.#ctx, this.#socket).onData(this.#read)
-    else this.#stream(preface, this.#read.subarray(end + 2))
+    const read = this.#read
+    if (preface.kind === 'http')
+      new BackhaulConnection(this.#ctx, this.#socket, this.#reader).onRead(read, read.length, null)
+    else this.#stream(preface, read.subarray(end + 2))
   }
 
   #stream(preface: Preface, rest: Buffer): void {
-    const ctx = this.#ctx
-    const socket = this.#socket
-    const route = ctx.view.app(preface.app)?.port('tcp', preface.port)
-    socket.pause()
-    if (rest.length > 0) socket.unshift(rest)
-    if (!route) socket.end(refusalLine(codeOfRefusal('not-here')), 'latin1')
-    else acceptTcp(ctx, socket, preface, route, preface.requestId, preface.machine, ACCEPT_LINE)
+    const { app, port, machine } = preface
+    const route = this.#ctx.view.app(app)?.port('tcp', port)
+    if (!route) this.#socket.end(refusalLine(codeOfRefusal('not-here')), 'latin1')
+    else {
+      const client = { socket: this.#socket, reader: this.#reader, first: rest }
+      acceptTcp(this.#ctx, client, preface, route, preface.requestId, machine, ACCEPT_LINE)
+    }
   }
 }

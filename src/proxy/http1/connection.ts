@@ -11,6 +11,8 @@ import {
 } from '../../base/http1/head-buffer.ts'
 import type { ResponseHead } from '../../base/http1/response-head.ts'
 import { latin1, writeLatin1 } from '../../base/latin1.ts'
+import { own, type ReadSink, type SocketReader, writeRead } from '../../base/socket-reader.ts'
+import type { StreamBuffer } from '../../base/stream-buffers.ts'
 import type { Lease } from '../balance/balancer.ts'
 import type { ProxyContext } from '../context.ts'
 import * as limits from '../limits.ts'
@@ -25,7 +27,7 @@ const STATE = { head: 0, body: 1, wait: 2, tunnel: 3, linger: 4, closed: 5 } as 
  * unread until its response is complete (one held read at most). Subclasses say whose client it is:
  * the public's, or another edge.
  */
-export abstract class HttpConnection implements Timed, ExchangeClient {
+export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink {
   deadline: number
   protected readonly ctx: ProxyContext
   protected readonly socket: Socket
@@ -44,6 +46,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   protected readonly refusesWhenDraining: boolean = false
   /** Takes the chunks off a response body in scratch; null: it goes on as it is. */
   protected unwrap: ((from: number, to: number) => Buffer) | null = null
+  readonly #reader: SocketReader
   readonly #head = new HeadBuffer()
   #state: number = STATE.head
   #held: Buffer | null = null
@@ -54,12 +57,13 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   #blocked = false
   #lingered = 0
 
-  constructor(ctx: ProxyContext, socket: Socket) {
+  constructor(ctx: ProxyContext, socket: Socket, reader: SocketReader) {
     this.ctx = ctx
     this.socket = socket
+    this.#reader = reader
     this.exchange = new Exchange(ctx, this)
     this.deadline = ctx.deadlines.now + limits.HEAD_READ_MS
-    socket.on('data', (data: Buffer) => this.onData(data))
+    reader.sink = this
     socket.on('drain', () => this.#onDrain())
     socket.on('end', () => this.#onEnd())
     // What failed shows in `close`, which always follows.
@@ -124,25 +128,25 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   // The client's side
 
   /** Octets from the client; also called with what was read before this object existed. */
-  onData(data: Buffer): void {
-    this.received += data.length
-    this.ctx.counters.bytesFromClients += data.length
+  onRead(data: Buffer, n: number, stream: StreamBuffer | null): void {
+    this.received += n
+    this.ctx.counters.bytesFromClients += n
     switch (this.#state) {
       case STATE.head:
-        this.#onHeadData(data)
+        this.#onHeadData(data, n)
         break
       case STATE.body:
-        this.#onBodyData(data)
+        this.#onBodyData(data, n, stream)
         break
       case STATE.wait:
-        this.#hold(data)
+        this.#hold(data, 0, n)
         break
       case STATE.tunnel:
         this.deadline = this.#tunnelDeadline()
-        this.exchange.writeTunnel(data)
+        this.exchange.writeTunnel(stream ? data.subarray(0, n) : own(data, 0, n), stream)
         break
       case STATE.linger:
-        this.#lingered += data.length
+        this.#lingered += n
         if (this.#lingered > limits.LINGER_BYTES_MAX) {
           this.ctx.counters.limit('linger')
           this.socket.destroy()
@@ -150,30 +154,30 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     }
   }
 
-  #onHeadData(data: Buffer): void {
+  #onHeadData(data: Buffer, n: number): void {
     if (this.#head.empty) {
-      const text = latin1(data, 0, Math.min(data.length, limits.HEAD_TEXT_BYTES))
+      const text = latin1(data, 0, Math.min(n, limits.HEAD_TEXT_BYTES))
       const end = text.indexOf('\r\n\r\n')
       if (end >= 0) {
-        this.#onHead(text, end, data, end + 4)
+        this.#onHead(text, end, data, end + 4, n)
         return
       }
       this.deadline = this.ctx.deadlines.now + this.headReadMs
     }
     const before = this.#head.text.length
-    const part = latin1(data, 0, data.length)
+    const part = latin1(data, 0, n)
     const end = this.#head.add(part)
     if (end >= 0) {
       const { text } = this.#head
       this.#head.clear()
-      this.#onHead(text, end, data, end + 4 - before)
+      this.#onHead(text, end, data, end + 4 - before, n)
       return
     }
     const fault = this.#head.fault(part)
     if (fault) this.#refuse(fault)
   }
 
-  #onHead(text: string, end: number, data: Buffer, bodyFrom: number): void {
+  #onHead(text: string, end: number, data: Buffer, bodyFrom: number, n: number): void {
     const head = this.ctx.scratch.request
     const from = this.headStart(text)
     const fault = from < 0 ? BAD_LINE : head.scan(text, from, end, this.trusted)
@@ -184,20 +188,20 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     if (head.chunked) this.body.chunked()
     else if (head.length > 0) this.body.length(head.length)
     else this.body.none()
-    const to = this.body.take(data, bodyFrom, data.length)
+    const to = this.body.take(data, bodyFrom, n)
     if (to < 0) {
       this.#refuse(badBody(this.body.fault), head.method === 'HEAD')
       return
     }
     this.#served = true
     this.#state = this.body.done ? STATE.wait : STATE.body
-    if (to < data.length) this.#hold(data.subarray(to))
+    if (to < n) this.#hold(data, to, n)
     this.deadline = this.ctx.deadlines.now + this.idleMs
     this.onRequest(head, bodyOf(text, end + 4, data, bodyFrom, to))
   }
 
-  #onBodyData(data: Buffer): void {
-    const to = this.body.take(data, 0, data.length)
+  #onBodyData(data: Buffer, n: number, stream: StreamBuffer | null): void {
+    const to = this.body.take(data, 0, n)
     if (to < 0) {
       const { limit } = this.body.scanner!
       if (limit) this.ctx.counters.limit(limit)
@@ -207,10 +211,11 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     this.deadline = this.ctx.deadlines.now + this.idleMs
     if (this.body.done) {
       this.#state = STATE.wait
-      if (to < data.length) this.#hold(data.subarray(to))
+      this.#reader.settle()
+      if (to < n) this.#hold(data, to, n)
     }
-    if (this.exchange.active)
-      this.exchange.sendBody(to === data.length ? data : data.subarray(0, to), this.body.done)
+    if (!this.exchange.active) return
+    this.exchange.sendBody(stream ? data.subarray(0, to) : own(data, 0, to), stream, this.body.done)
   }
 
   /** The upstream has part of it already: its connection ends, and so does the client's. */
@@ -229,8 +234,9 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   }
 
   /** The next request waits until this one is answered. */
-  #hold(data: Buffer): void {
-    this.#held = this.#held ? Buffer.concat([this.#held, data]) : data
+  #hold(data: Buffer, from: number, to: number): void {
+    const part = own(data, from, to)
+    this.#held = this.#held ? Buffer.concat([this.#held, part]) : part
     this.pauseReading()
   }
 
@@ -262,6 +268,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   #onClose(): void {
     if (this.#state === STATE.closed) return
     this.#state = STATE.closed
+    this.#reader.close()
     this.#held = null
     this.onEnded(false)
     this.ctx.deadlines.delete(this)
@@ -352,7 +359,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     const held = this.#held
     this.#held = null
     this.resumeReading()
-    if (held) this.exchange.writeTunnel(held)
+    if (held) this.exchange.writeTunnel(held, null)
   }
 
   sendTunnel(from: number, to: number): void {
@@ -380,13 +387,9 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
   #sendRead(from: number, to: number): void {
     const { data, stream } = this.ctx.scratch
     const part = data.subarray(from, to)
-    if (!stream) {
-      this.sendBytes(Buffer.from(part))
-      return
-    }
     this.sent += part.length
     this.ctx.counters.bytesToClients += part.length
-    if (!this.socket.write(part, stream.lend())) this.#block()
+    if (!writeRead(this.socket, part, stream)) this.#block()
   }
 
   /** A write was not taken at once. What the kernel took all the same needs no waiting. */
@@ -427,7 +430,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient {
     while (this.#held && this.#state === STATE.head && !this.#blocked) {
       const held = this.#held
       this.#held = null
-      this.#onHeadData(held)
+      this.#onHeadData(held, held.length)
     }
     this.#pumping = false
     if (!this.#blocked) this.resumeReading()

@@ -1,4 +1,5 @@
 import type { ResponseHead, ResponseMode } from '../../base/http1/response-head.ts'
+import type { StreamBuffer } from '../../base/stream-buffers.ts'
 import type { Candidate, PortRoute } from '../../view/edge-view.ts'
 import { codeOfRefusal, DRAINING } from '../backhaul/preface.ts'
 import {
@@ -136,15 +137,17 @@ export class Exchange implements UpstreamUser, Waiter {
     else this.#attempt()
   }
 
-  /** More of the body. */
-  sendBody(part: Buffer, done: boolean): void {
+  /** More of the body: memory of its own, or a part of `stream`. */
+  sendBody(read: Buffer, stream: StreamBuffer | null, done: boolean): void {
     this.requestDone = done
+    const copies = stream !== null && this.#body.keeping
+    const part = copies ? Buffer.from(read) : read
     this.#body.add(part)
     if (this.#body.over) {
       if (this.#accepted) this.#body.drop()
       else this.#client.pauseReading()
     }
-    if (part.length > 0 && this.#upstream?.write(part) && this.#accepted)
+    if (part.length > 0 && this.#upstream?.write(part, copies ? null : stream) && this.#accepted)
       this.#client.pauseReading()
   }
 
@@ -183,8 +186,9 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#upstream?.resume()
   }
 
-  writeTunnel(data: Buffer): void {
-    if (this.#upstream?.write(data)) this.#client.pauseReading()
+  /** Memory of its own, or a part of `stream`. */
+  writeTunnel(data: Buffer, stream: StreamBuffer | null): void {
+    if (this.#upstream?.write(data, stream)) this.#client.pauseReading()
   }
 
   endTunnel(): void {
@@ -352,7 +356,7 @@ export class Exchange implements UpstreamUser, Waiter {
     const inline = parts !== null && typeof parts[0] === 'string'
     if (inline) text += parts[0]
     upstream.start(this, text)
-    if (parts) for (let i = inline ? 1 : 0; i < parts.length; i++) upstream.write(parts[i]!)
+    if (parts) for (let i = inline ? 1 : 0; i < parts.length; i++) upstream.write(parts[i]!, null)
     if (upstream.accepted) this.onAccepted()
   }
 

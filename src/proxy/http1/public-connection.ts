@@ -3,6 +3,7 @@ import { ChunkedScanner } from '../../base/http1/chunked.ts'
 import { withoutFields } from '../../base/http1/fields.ts'
 import type { HeadFault } from '../../base/http1/head-buffer.ts'
 import type { ResponseHead } from '../../base/http1/response-head.ts'
+import type { SocketReader } from '../../base/socket-reader.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import { prefaceOrigin, prefaceTarget } from '../backhaul/preface.ts'
 import type { Lease } from '../balance/balancer.ts'
@@ -69,13 +70,14 @@ export class PublicConnection extends HttpConnection {
   constructor(
     ctx: ProxyContext,
     socket: Socket,
+    reader: SocketReader,
     origin: PublicOrigin,
     resolver: Resolver,
     ids: RequestIds,
     /** What the address alone tells: the app of all requests. */
     route: PortRoute | null,
   ) {
-    super(ctx, socket)
+    super(ctx, socket, reader)
     this.#origin = origin
     this.#resolver = resolver
     this.#ids = ids

@@ -1,3 +1,4 @@
+import { own } from '../../base/socket-reader.ts'
 import type { Counters } from '../counters.ts'
 import * as limits from '../limits.ts'
 
@@ -11,7 +12,7 @@ export function bodyOf(
 ): Buffer | string {
   if (from === to) return ''
   const short = to - from <= limits.TEXT_BODY_BYTES_MAX && text.length - at >= to - from
-  return short ? text.slice(at, at + to - from) : data.subarray(from, to)
+  return short ? text.slice(at, at + to - from) : own(data, from, to)
 }
 
 /** The parts of a request's body that another attempt has to send again. */
@@ -31,6 +32,11 @@ export class RetainedBody {
   /** More than may be kept. */
   get over(): boolean {
     return this.#bytes > limits.RETRY_BODY_BYTES_MAX
+  }
+
+  /** What comes is kept. */
+  get keeping(): boolean {
+    return this.#keeping
   }
 
   begin(first: Buffer | string): void {

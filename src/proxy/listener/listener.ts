@@ -1,4 +1,5 @@
-import net from 'node:net'
+import type net from 'node:net'
+import { createReadingServer } from '../../base/accept.ts'
 import { unmapped } from '../../base/ip.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import type { ProxyContext } from '../context.ts'
@@ -28,7 +29,7 @@ export function createListener(
   destinationOf: OriginalDestination = localDestination,
 ): net.Server {
   const ids = new RequestIds(ctx.region, ctx.now)
-  return net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+  return createReadingServer(ctx.scratch, (socket, reader) => {
     ctx.counters.connectionsAccepted++
     if (ctx.connections.size >= limits.CONNECTIONS_MAX) {
       ctx.counters.limit('connections')
@@ -51,10 +52,10 @@ export function createListener(
       https: false,
     }
     if (accepted.how === 'http')
-      new PublicConnection(ctx, socket, origin, accepted.resolver, ids, accepted.route)
+      new PublicConnection(ctx, socket, reader, origin, accepted.resolver, ids, accepted.route)
     else if (accepted.how === 'tcp') {
       if (isOverRate(ctx, accepted.route, origin)) reset(ctx, socket)
-      else forwardTcp(ctx, socket, origin, accepted.route, ids.next())
+      else forwardTcp(ctx, { socket, reader, first: NOTHING }, origin, accepted.route, ids.next())
     } else {
       sayNoCertificate(ctx, accepted.route)
       reset(ctx, socket)
@@ -70,6 +71,7 @@ export type Reception =
   | { readonly how: 'http'; readonly resolver: Resolver; readonly route: PortRoute | null }
   | { readonly how: 'tcp'; readonly route: PortRoute }
 
+const NOTHING = Buffer.alloc(0)
 const NO_ADDRESS: Reception = { how: 'reset', why: 'no-address' }
 const NO_PORT: Reception = { how: 'reset', why: 'no-port' }
 

@@ -1,8 +1,10 @@
 import net from 'node:net'
 import type { Timed } from '../../base/deadlines.ts'
 import { latin1 } from '../../base/latin1.ts'
+import { own, type ReadSink, SocketReader, writeRead } from '../../base/socket-reader.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import {
+  ACCEPT_LINE,
   codeOfRefusal,
   prefaceOrigin,
   prefaceTarget,
@@ -22,36 +24,48 @@ import { Attempts } from '../upstream/attempts.ts'
 import { mayRetry, type RetryBudget } from '../upstream/retry-budgets.ts'
 import { proxyHeader } from './proxy-header.ts'
 
+/** A connection whose octets are to be passed on. */
+export interface TcpClient {
+  readonly socket: net.Socket
+  readonly reader: SocketReader
+  /** What has been read of them already. */
+  readonly first: Buffer
+}
+
 /** Passes the octets of a connection through to a machine (U7), with a PROXY header if asked for. */
 export function forwardTcp(
   ctx: ProxyContext,
-  socket: net.Socket,
+  client: TcpClient,
   origin: PublicOrigin,
   route: PortRoute,
   requestId: string,
 ): void {
-  new TcpForward(ctx, socket, origin, route, requestId, null, '').start()
+  new TcpForward(ctx, client, origin, route, requestId, null, '').start()
 }
 
 /** The same for a stream from another edge, which has chosen the machine and waits for a word. */
 export function acceptTcp(
   ctx: ProxyContext,
-  socket: net.Socket,
+  client: TcpClient,
   origin: PublicOrigin,
   route: PortRoute,
   requestId: string,
   machine: string,
   acceptLine: string,
 ): void {
-  new TcpForward(ctx, socket, origin, route, requestId, machine, acceptLine).start()
+  new TcpForward(ctx, client, origin, route, requestId, machine, acceptLine).start()
 }
 
-class TcpForward implements Timed, OpenConnection, Waiter {
+class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
   deadline: number
   ticket = 0
   waitsUntil = 0
   readonly #ctx: ProxyContext
   readonly #client: net.Socket
+  readonly #reader: SocketReader
+  /** Of the client, until somebody takes it; while there is some, nothing more is read. */
+  #held: Buffer
+  #clientEnded = false
   readonly #origin: PublicOrigin
   readonly #route: PortRoute
   readonly #requestId: string
@@ -74,7 +88,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
 
   constructor(
     ctx: ProxyContext,
-    client: net.Socket,
+    client: TcpClient,
     origin: PublicOrigin,
     route: PortRoute,
     requestId: string,
@@ -82,7 +96,9 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     acceptLine: string,
   ) {
     this.#ctx = ctx
-    this.#client = client
+    this.#client = client.socket
+    this.#reader = client.reader
+    this.#held = client.first
     this.#origin = origin
     this.#route = route
     this.#requestId = requestId
@@ -95,8 +111,10 @@ class TcpForward implements Timed, OpenConnection, Waiter {
 
   start(): void {
     const { ctx, client } = { ctx: this.#ctx, client: this.#client }
-    client.pause()
+    this.#reader.sink = this
+    if (this.#held.length > 0) client.pause()
     client.on('error', () => {})
+    client.on('end', () => this.#onClientEnd())
     client.on('close', () => this.#close())
     client.setKeepAlive(true, limits.KEEPALIVE_PROBE_MS)
     ctx.connections.add(this)
@@ -112,6 +130,17 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     }
     if (this.#machine === null && ctx.waiting.has(app, port)) this.#onRefused('hard-limit')
     else this.#attempt(null)
+  }
+
+  /** What the client says first waits for a machine; a client that goes away meanwhile is noticed. */
+  onRead(data: Buffer, n: number): void {
+    this.#held = Buffer.concat([this.#held, own(data, 0, n)])
+    this.#client.pause()
+  }
+
+  #onClientEnd(): void {
+    this.#clientEnded = true
+    if (this.#open) this.#upstream?.end()
   }
 
   /** A stream has no place to stop at: it goes on until the process ends. */
@@ -179,21 +208,24 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     this.deadline = this.#ctx.deadlines.now + limits.CONNECT_MS
     this.#ctx.counters.upstreamConnects++
     this.#dialledAt = this.#ctx.clock()
-    const upstream = this.#connect(claimed)
+    const reader = new SocketReader(this.#ctx.scratch)
+    const upstream = this.#connect(claimed, reader)
     this.#upstream = upstream
     upstream.on('error', (error: NodeJS.ErrnoException) => {
       if (upstream === this.#upstream && !this.#open) this.#onFailed(codeOf(error, claimed))
     })
     upstream.on('close', () => {
+      reader.close()
       if (upstream !== this.#upstream) return
       if (this.#open) this.#client.destroySoon()
       else this.#onFailed(claimed.via ? 'PU03' : 'PC03')
     })
   }
 
-  #connect({ candidate, via }: Lease): net.Socket {
+  #connect({ candidate, via }: Lease, reader: SocketReader): net.Socket {
     const { endpoint, service } = candidate
-    const options = { noDelay: true, allowHalfOpen: true, keepAlive: true }
+    const { onread } = reader
+    const options = { noDelay: true, allowHalfOpen: true, keepAlive: true, onread }
     const { proxyProtoVersion, handlers, app, port } = this.#route
     if (via === null) {
       const host = endpoint.v4
@@ -205,7 +237,7 @@ class TcpForward implements Timed, OpenConnection, Waiter {
       upstream.once('connect', () => {
         if (handlers.includes('proxy_proto'))
           upstream.write(proxyHeader(this.#origin, proxyProtoVersion), 'latin1')
-        this.#onOpen(upstream)
+        this.#onOpen(upstream, reader)
       })
       return upstream
     }
@@ -218,29 +250,26 @@ class TcpForward implements Timed, OpenConnection, Waiter {
     const origin = prefaceOrigin({ ...this.#origin, region: this.#ctx.region })
     this.#ctx.counters.backhaulRequests++
     upstream.write(`${target}${origin}${this.#requestId}\r\n`, 'latin1')
-    this.#awaitAccept(upstream)
+    this.#awaitAccept(upstream, reader)
     return upstream
   }
 
-  #awaitAccept(upstream: net.Socket): void {
+  #awaitAccept(upstream: net.Socket, reader: SocketReader): void {
     let text = ''
-    const onData = (data: Buffer) => {
-      text += latin1(data, 0, Math.min(data.length, 32))
-      if (text.startsWith('+\n')) {
-        upstream.off('data', onData)
-        upstream.pause()
+    const onRead = (data: Buffer, n: number) => {
+      text += latin1(data, 0, Math.min(n, REFUSAL_BYTES))
+      if (text.startsWith(ACCEPT_LINE)) {
         // Only the line itself came in earlier reads, so the rest of this one is the stream's.
-        const rest = data.subarray(data.length - (text.length - 2))
-        this.#onOpen(upstream, data.length <= 32 ? rest : data.subarray(data.indexOf(10) + 1))
+        this.#onOpen(upstream, reader, own(data, data.subarray(0, n).indexOf(10) + 1, n))
         return
       }
       const code = refusalCode(text)
       if (code !== '') this.#onFailed(code ?? 'PU03', 'refused')
     }
-    upstream.on('data', onData)
+    reader.sink = { onRead }
   }
 
-  #onOpen(upstream: net.Socket, first?: Buffer): void {
+  #onOpen(upstream: net.Socket, reader: SocketReader, first?: Buffer): void {
     this.#open = true
     this.#lease?.succeeded()
     this.deadline = Infinity
@@ -254,14 +283,21 @@ class TcpForward implements Timed, OpenConnection, Waiter {
       this.#instance.connected(clock() - this.#dialledAt)
     }
     const edge = this.#edge
-    pump(client, upstream, (n) => {
+    const up = (n: number) => {
       counters.bytesFromClients += n
       edge?.moved(n, 0)
-    })
-    pump(upstream, client, (n) => {
+    }
+    const held = this.#held
+    this.#held = NOTHING
+    up(held.length)
+    if (held.length > 0) upstream.write(held)
+    pump(client, this.#reader, upstream, up)
+    pump(upstream, reader, client, (n) => {
       counters.bytesToClients += n
       edge?.moved(0, n)
     })
+    upstream.on('end', () => client.end())
+    if (this.#clientEnded) upstream.end()
   }
 
   /** Nothing of the client's has been sent: whatever failed, it can be tried again. */
@@ -308,6 +344,8 @@ class TcpForward implements Timed, OpenConnection, Waiter {
   #close(): void {
     if (this.#closed) return
     this.#closed = true
+    this.#reader.close()
+    this.#held = NOTHING
     this.#ctx.connections.delete(this)
     this.#ctx.deadlines.delete(this)
     this.#ctx.counters.connectionsOpen--
@@ -329,14 +367,24 @@ function steeringTo(ctx: ProxyContext, { split }: PortRoute): Steering | null {
   return steering
 }
 
-/** Octets from one socket to the other, at the other's pace, and its end as an end. */
-function pump(from: net.Socket, to: net.Socket, count: (n: number) => void): void {
-  from.on('data', (data: Buffer) => {
-    count(data.length)
-    if (!to.write(data) && to.writableLength > 0) from.pause()
-  })
+const NOTHING = Buffer.alloc(0)
+/** More than a line that accepts or refuses. */
+const REFUSAL_BYTES = 32
+
+/** Octets from one socket to the other, at the other's pace. */
+function pump(
+  from: net.Socket,
+  reader: SocketReader,
+  to: net.Socket,
+  count: (n: number) => void,
+): void {
+  reader.sink = {
+    onRead: (data, n, stream) => {
+      count(n)
+      if (!writeRead(to, data.subarray(0, n), stream)) from.pause()
+    },
+  }
   to.on('drain', () => from.resume())
-  from.on('end', () => to.end())
   from.resume()
 }
 

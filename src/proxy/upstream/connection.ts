@@ -3,6 +3,7 @@ import type { Timed } from '../../base/deadlines.ts'
 import { BodyTracker } from '../../base/http1/body.ts'
 import { isBodiless, isHopeless } from '../../base/http1/response-head.ts'
 import { latin1 } from '../../base/latin1.ts'
+import { type ReadSink, SocketReader } from '../../base/socket-reader.ts'
 import type { StreamBuffer } from '../../base/stream-buffers.ts'
 import { DRAINING, reasonOfRefusal, refusalCode } from '../backhaul/preface.ts'
 import type { ProxyContext } from '../context.ts'
@@ -28,11 +29,10 @@ export interface UpstreamHome {
   check(): void
 }
 
-const NO_CHANGE = undefined as unknown as Buffer
 const STATE = { idle: 0, accept: 1, head: 2, body: 3, tunnel: 4, closed: 5 } as const
 
 /** One connection to an app, or to the edge of the host that runs it. Serves one request at a time. */
-export class UpstreamConnection implements Timed {
+export class UpstreamConnection implements Timed, ReadSink {
   deadline: number
   readonly target: UpstreamTarget
   readonly #ctx: ProxyContext
@@ -52,10 +52,7 @@ export class UpstreamConnection implements Timed {
   /** The app will close after this response, or has said more than one. */
   #last = false
   #blocked = false
-  /** A long body, or a tunnel: reads go into buffers of its own. */
-  #streaming = false
-  #stream: StreamBuffer | null = null
-  #reading: Buffer | null = null
+  readonly #reader: SocketReader
 
   constructor(ctx: ProxyContext, home: UpstreamHome, target: UpstreamTarget) {
     this.#ctx = ctx
@@ -63,16 +60,14 @@ export class UpstreamConnection implements Timed {
     this.target = target
     this.deadline = ctx.deadlines.now + limits.CONNECT_MS
     this.#dialledAt = ctx.clock()
-    const onread = {
-      buffer: () => this.#readBuffer(),
-      callback: (n: number, data: Uint8Array) => this.#onRead(n, data as Buffer),
-    }
+    this.#reader = new SocketReader(ctx.scratch)
+    this.#reader.sink = this
     this.#socket = net.connect({
       host: target.address,
       port: target.port,
       noDelay: true,
       allowHalfOpen: true,
-      onread,
+      onread: this.#reader.onread,
     })
     this.#socket.on('connect', () => this.#onConnect())
     this.#socket.on('drain', () => this.#onDrain())
@@ -108,11 +103,17 @@ export class UpstreamConnection implements Timed {
     return this.#connected && this.#accepted
   }
 
-  /** True when the caller should wait for onUpstreamDrain before it sends more. */
-  write(data: Buffer | string): boolean {
-    if (typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data))
-      return false
-    this.#blocked = this.#socket.writableLength > 0
+  /**
+   * Writes memory of its own, or a part of `stream`. True when the caller should wait for
+   * onUpstreamDrain before it sends more.
+   */
+  write(data: Buffer | string, stream: StreamBuffer | null): boolean {
+    const socket = this.#socket
+    let taken: boolean
+    if (typeof data === 'string') taken = socket.write(data, 'latin1')
+    else taken = stream ? socket.write(data, stream.lend()) : socket.write(data)
+    if (taken) return false
+    this.#blocked = socket.writableLength > 0
     return this.#blocked
   }
 
@@ -182,31 +183,10 @@ export class UpstreamConnection implements Timed {
     this.#user?.onUpstreamDrain()
   }
 
-  /** What the next read goes into. Called after each, and once at the beginning. */
-  #readBuffer(): Buffer {
-    const { scratch } = this.#ctx
-    if (this.#streaming) {
-      if (!this.#stream || this.#stream.busy) {
-        this.#leaveStream()
-        this.#stream = scratch.streams.take()
-      }
-    } else this.#leaveStream()
-    const next = this.#stream?.bytes ?? scratch.buffer
-    // Node keeps the buffer it has when it gets none, which costs less than being told again.
-    if (next === this.#reading) return NO_CHANGE
-    this.#reading = next
-    return next
-  }
-
-  #leaveStream(): void {
-    this.#stream?.leave()
-    this.#stream = null
-  }
-
-  #onRead(n: number, data: Buffer): boolean {
+  onRead(data: Buffer, n: number, stream: StreamBuffer | null): void {
     const { scratch } = this.#ctx
     scratch.data = data
-    scratch.stream = this.#stream
+    scratch.stream = stream
     switch (this.#state) {
       case STATE.accept:
       case STATE.head:
@@ -222,7 +202,6 @@ export class UpstreamConnection implements Timed {
         // Nothing was asked: what it says can belong to no request (response splitting).
         this.#close()
     }
-    return true
   }
 
   #onHead(n: number): void {
@@ -307,7 +286,6 @@ export class UpstreamConnection implements Timed {
         return false
       }
       this.#state = STATE.tunnel
-      this.#streaming = true
       user.onSwitched(head, from, n)
       return false
     }
@@ -343,7 +321,6 @@ export class UpstreamConnection implements Timed {
     const short = to - from <= limits.TEXT_BODY_BYTES_MAX && text.length - at >= to - from
     const bodyText = short ? text.slice(at, at + to - from) : ''
     this.#state = STATE.body
-    this.#streaming = !done
     if (done) this.#release(to === n && user.requestDone && !this.#last)
     user.onResponse(head, bodyText, from, to, done)
   }
@@ -424,7 +401,7 @@ export class UpstreamConnection implements Timed {
   #release(reusable: boolean): void {
     this.#served++
     this.#user = null
-    this.#streaming = false
+    this.#reader.settle()
     this.#state = STATE.idle
     if (!reusable || !this.#home.keep(this)) this.#close()
   }
@@ -435,6 +412,7 @@ export class UpstreamConnection implements Timed {
     this.#ctx.deadlines.delete(this)
     this.#ctx.counters.upstreamsOpen--
     this.#home.forget(this)
+    this.#reader.close()
     this.#socket.destroy()
   }
 }

@@ -1,0 +1,92 @@
+import type net from 'node:net'
+import type { StreamBuffer, StreamBuffers } from './stream-buffers.ts'
+
+/** Who gets what a socket reads. */
+export interface ReadSink {
+  /**
+   * data[0, n) has come. It is lent for the call: what waits longer is a copy (`own`), or is written with
+   * `stream.lend()` where there is a stream.
+   */
+  onRead(data: Buffer, n: number, stream: StreamBuffer | null): void
+}
+
+/** What the sockets of one event loop read into. */
+export interface ReadMemory {
+  /** One for all of them, since each read is done with before the next one begins. */
+  readonly buffer: Buffer
+  /** For those that carry much, so that it need not be copied in order to wait. */
+  readonly streams: StreamBuffers
+}
+
+/** A read that brings so much is followed by more, and copying that would cost as much as reading. */
+const STREAM_FROM_BYTES = 8 * 1024
+/** Node keeps the buffer it has when it gets this, which costs less than being told again. */
+const NO_CHANGE = undefined as unknown as Uint8Array
+
+/** Says where each read of a socket goes, by Node's `onread`, and hands it on. */
+export class SocketReader {
+  /** Nobody: what comes is dropped. */
+  sink: ReadSink | null = null
+  /** For `net.connect` and `new net.Socket`. */
+  readonly onread: net.OnReadOpts = {
+    buffer: () => this.#next(),
+    callback: (n, data) => this.#onRead(n, data as Buffer),
+  }
+  readonly #memory: ReadMemory
+  #stream: StreamBuffer | null = null
+  #reading: Uint8Array | null = null
+  #streams = false
+  #closed = false
+
+  constructor(memory: ReadMemory) {
+    this.#memory = memory
+  }
+
+  /** What will be read next has nothing to do with what was: the stream's buffer is given back. */
+  settle(): void {
+    this.#streams = false
+  }
+
+  /** The socket is closed. */
+  close(): void {
+    this.#closed = true
+    this.#leave()
+  }
+
+  /** Called after each read, and once at the beginning. */
+  #next(): Uint8Array {
+    if (this.#closed) return NO_CHANGE
+    if (!this.#streams || !this.#stream || this.#stream.busy) {
+      this.#leave()
+      if (this.#streams) this.#stream = this.#memory.streams.take()
+    }
+    const next = this.#stream?.bytes ?? this.#memory.buffer
+    if (next === this.#reading) return NO_CHANGE
+    this.#reading = next
+    return next
+  }
+
+  #onRead(n: number, data: Buffer): boolean {
+    this.#streams = n >= STREAM_FROM_BYTES
+    this.sink?.onRead(data, n, this.#stream)
+    return true
+  }
+
+  #leave(): void {
+    this.#stream?.leave()
+    this.#stream = null
+  }
+}
+
+/** A part of what was read, as it may be kept. */
+export const own = (data: Buffer, from: number, to: number): Buffer =>
+  Buffer.from(data.subarray(from, to))
+
+/**
+ * Writes a part of what was read, from where it lies if it can stay there. False when the reader
+ * should pause until `drain`; what the kernel took at once needs no waiting, however much it was.
+ */
+export function writeRead(to: net.Socket, part: Buffer, stream: StreamBuffer | null): boolean {
+  const taken = stream ? to.write(part, stream.lend()) : to.write(Buffer.from(part))
+  return taken || to.writableLength === 0
+}
