@@ -42,6 +42,13 @@ export class SocketReader {
     this.#memory = memory
   }
 
+  /** For a socket of somebody else's making, such as one that speaks TLS. */
+  static ofEvents(memory: ReadMemory, socket: net.Socket): SocketReader {
+    const reader = new SocketReader(memory)
+    socket.on('data', (data: Buffer) => reader.sink?.onRead(data, data.length, null))
+    return reader
+  }
+
   /** What will be read next has nothing to do with what was: the stream's buffer is given back. */
   settle(): void {
     this.#streams = false

@@ -3,6 +3,8 @@ import { BodyTracker } from '../base/http1/body.ts'
 import { BAD_LINE, HEAD_TOO_LARGE, HeadBuffer, type HeadFault } from '../base/http1/head-buffer.ts'
 import { HEAD_BYTES_MAX } from '../base/http1/limits.ts'
 import { latin1 } from '../base/latin1.ts'
+import type { SocketReader } from '../base/socket-reader.ts'
+import type { StreamBuffer } from '../base/stream-buffers.ts'
 import { ClientConnection } from './client.ts'
 import type { OutboundContext } from './context.ts'
 import { authenticate, isValid, parseBasic } from './credentials.ts'
@@ -33,8 +35,8 @@ export class HttpClient extends ClientConnection {
   #blocked = false
   #throttled = false
 
-  constructor(ctx: OutboundContext, socket: Socket) {
-    super(ctx, socket, 'connect')
+  constructor(ctx: OutboundContext, socket: Socket, reader: SocketReader) {
+    super(ctx, socket, reader, 'connect')
   }
 
   drain(): void {
@@ -44,13 +46,13 @@ export class HttpClient extends ClientConnection {
 
   // What the client does
 
-  protected onBytes(data: Buffer): void {
+  protected onBytes(data: Buffer, stream: StreamBuffer | null): void {
     switch (this.#state) {
       case STATE.head:
         this.#onHeadBytes(data)
         break
       case STATE.body:
-        this.#onBodyBytes(data)
+        this.#onBodyBytes(data, stream)
         break
       // The next request waits, and so does what a tunnel will carry.
       case STATE.connect:
@@ -204,7 +206,7 @@ export class HttpClient extends ClientConnection {
     this.#forwarder.request(head, user, this.transfer!, rest.subarray(0, to), this.#body.done)
   }
 
-  #onBodyBytes(data: Buffer): void {
+  #onBodyBytes(data: Buffer, stream: StreamBuffer | null): void {
     const to = this.#body.take(data, 0, data.length)
     if (to < 0) {
       this.transfer?.finish('bad_request')
@@ -216,7 +218,8 @@ export class HttpClient extends ClientConnection {
       this.#state = STATE.response
       if (to < data.length) this.hold(data.subarray(to))
     }
-    this.#forwarder!.sendBody(to === data.length ? data : data.subarray(0, to), this.#body.done)
+    const part = to === data.length ? data : data.subarray(0, to)
+    this.#forwarder!.sendBody(part, stream, this.#body.done)
   }
 
   // What the forwarder needs

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { formatIp } from '../base/ip.ts'
 import { latin1 } from '../base/latin1.ts'
+import type { SocketReader } from '../base/socket-reader.ts'
 import { type Destination, parseHost } from '../model/destination.ts'
 import { ClientConnection } from './client.ts'
 import type { OutboundContext } from './context.ts'
@@ -30,8 +31,8 @@ export class SocksClient extends ClientConnection {
   #user: OutboundUser | null = null
   #clientEnded = false
 
-  constructor(ctx: OutboundContext, socket: Socket) {
-    super(ctx, socket, 'socks5')
+  constructor(ctx: OutboundContext, socket: Socket, reader: SocketReader) {
+    super(ctx, socket, reader, 'socks5')
   }
 
   drain(): void {
@@ -43,7 +44,7 @@ export class SocksClient extends ClientConnection {
       this.hold(data)
       return
     }
-    this.#bytes = this.#bytes.length === 0 ? data : Buffer.concat([this.#bytes, data])
+    this.#bytes = Buffer.concat([this.#bytes, data])
     // A client may send several steps at once, and the first octets of its stream with them.
     while (this.#state < STATE.dial && this.#step());
     if (this.#state < STATE.dial && this.#bytes.length > HANDSHAKE_BYTES_MAX) this.socket.destroy()

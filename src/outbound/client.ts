@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net'
 import type { Timed } from '../base/deadlines.ts'
 import { unmapped } from '../base/ip.ts'
+import type { ReadSink, SocketReader } from '../base/socket-reader.ts'
+import type { StreamBuffer } from '../base/stream-buffers.ts'
 import type { Destination } from '../model/destination.ts'
 import type { OpenConnection, OutboundContext } from './context.ts'
 import type { Protocol } from './counters.ts'
@@ -16,7 +18,7 @@ import type { Upstream } from './upstream.ts'
  * A client's connection, whatever it speaks: reads until it is known where to go, dials, and becomes
  * a tunnel. Each protocol says how it asks and how it is answered.
  */
-export abstract class ClientConnection implements Timed, OpenConnection, DialUser {
+export abstract class ClientConnection implements Timed, OpenConnection, DialUser, ReadSink {
   deadline: number
   protected readonly ctx: OutboundContext
   protected readonly socket: Socket
@@ -25,30 +27,32 @@ export abstract class ClientConnection implements Timed, OpenConnection, DialUse
   protected held: Buffer | null = null
   protected transfer: Transfer | null = null
   protected dialling: Dial | null = null
+  readonly #reader: SocketReader
   readonly #address: string
   #tunnel: Tunnel | null = null
   #lingered = -1
   #closed = false
 
-  constructor(ctx: OutboundContext, socket: Socket, protocol: Protocol) {
+  constructor(ctx: OutboundContext, socket: Socket, reader: SocketReader, protocol: Protocol) {
     this.ctx = ctx
     this.socket = socket
     this.protocol = protocol
+    this.#reader = reader
     this.#address = unmapped(socket.remoteAddress ?? '')
     this.deadline = ctx.deadlines.now + HEAD_READ_MS
     ctx.deadlines.add(this)
     ctx.connections.add(this)
     ctx.counters.accepted++
     ctx.counters.open++
-    socket.on('data', (data: Buffer) => this.#onData(data))
+    reader.sink = this
     socket.on('end', () => this.#onEnd())
     socket.on('drain', () => this.#onDrain())
     socket.on('error', () => {})
     socket.on('close', (failed: boolean) => this.#onClose(failed))
   }
 
-  /** New octets while there is no tunnel. */
-  protected abstract onBytes(data: Buffer): void
+  /** New octets while there is no tunnel; lent, as `ReadSink` says. */
+  protected abstract onBytes(data: Buffer, stream: StreamBuffer | null): void
   /** The client has ended its side before a tunnel was there. */
   protected abstract onEnded(): void
   /** Nothing it waits for has come in time. */
@@ -99,7 +103,7 @@ export abstract class ClientConnection implements Timed, OpenConnection, DialUse
 
   /** Nothing more is read until `release`. */
   protected hold(data: Buffer): void {
-    if (data.length > 0) this.held = this.held ? Buffer.concat([this.held, data]) : data
+    if (data.length > 0) this.held = Buffer.concat(this.held ? [this.held, data] : [data])
     this.socket.pause()
   }
 
@@ -116,7 +120,7 @@ export abstract class ClientConnection implements Timed, OpenConnection, DialUse
     this.#tunnel = tunnel
     this.deadline = Infinity
     const held = this.release()
-    if (held) tunnel.onClientData(held)
+    if (held) tunnel.onClientData(held, null)
     if (ended) tunnel.onClientEnd()
   }
 
@@ -129,11 +133,11 @@ export abstract class ClientConnection implements Timed, OpenConnection, DialUse
     this.socket.resume()
   }
 
-  #onData(data: Buffer): void {
-    if (this.#tunnel) this.#tunnel.onClientData(data)
-    else if (this.#lingered < 0) this.onBytes(data)
+  onRead(data: Buffer, n: number, stream: StreamBuffer | null): void {
+    if (this.#tunnel) this.#tunnel.onClientData(data.subarray(0, n), stream)
+    else if (this.#lingered < 0) this.onBytes(data.subarray(0, n), stream)
     else {
-      this.#lingered += data.length
+      this.#lingered += n
       if (this.#lingered > LINGER_BYTES_MAX) this.socket.destroy()
     }
   }
@@ -151,6 +155,7 @@ export abstract class ClientConnection implements Timed, OpenConnection, DialUse
   #onClose(failed: boolean): void {
     if (this.#closed) return
     this.#closed = true
+    this.#reader.close()
     this.ctx.deadlines.delete(this)
     this.ctx.connections.delete(this)
     this.ctx.counters.open--

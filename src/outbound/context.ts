@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import type { OnReadOpts, Socket } from 'node:net'
 import type { Deadlines } from '../base/deadlines.ts'
 import { ResponseHead } from '../base/http1/response-head.ts'
 import { READ_BUFFER_BYTES, StreamBuffers } from '../base/stream-buffers.ts'
@@ -15,10 +15,7 @@ export interface ConnectOptions {
   readonly address: string
   readonly family: 4 | 6
   readonly port: number
-  readonly onread: {
-    readonly buffer: () => Uint8Array
-    readonly callback: (bytes: number, data: Uint8Array) => boolean
-  }
+  readonly onread: OnReadOpts
 }
 
 /**

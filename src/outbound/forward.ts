@@ -3,6 +3,7 @@ import { withoutFields } from '../base/http1/fields.ts'
 import { HEAD_BYTES_MAX } from '../base/http1/limits.ts'
 import { isBodiless } from '../base/http1/response-head.ts'
 import { latin1 } from '../base/latin1.ts'
+import { writeRead } from '../base/socket-reader.ts'
 import type { StreamBuffer } from '../base/stream-buffers.ts'
 import type { HttpClient } from './client-http.ts'
 import type { OutboundContext } from './context.ts'
@@ -10,7 +11,7 @@ import type { OutboundUser } from './directory.ts'
 import { type FailureCode, failure } from './errors.ts'
 import type { ProxyHead } from './proxy-head.ts'
 import { hostPort, type Transfer } from './request-log.ts'
-import { type Upstream, type UpstreamUser, writeRead } from './upstream.ts'
+import type { Upstream, UpstreamUser } from './upstream.ts'
 
 const INTERIM_RESPONSES_MAX = 16
 /** Only the proxy itself may say these, so that clients can tell its answers from others'. */
@@ -62,7 +63,7 @@ export class Forwarder implements UpstreamUser {
     this.#user = user
     this.#transfer = transfer
     this.#text = `${head.forward}\r\n`
-    this.#first = first.length > 0 ? first : null
+    this.#first = first.length > 0 ? Buffer.from(first) : null
     this.#requestDone = done
     this.#toHead = head.method === 'HEAD'
     this.#minor = head.minor
@@ -98,12 +99,12 @@ export class Forwarder implements UpstreamUser {
     this.#send(upstream)
   }
 
-  sendBody(data: Buffer, done: boolean): void {
+  sendBody(data: Buffer, stream: StreamBuffer | null, done: boolean): void {
     this.#requestDone = done
     this.#transfer!.bytesUp += data.length
     const socket = this.#upstream?.socket
     if (!socket) return
-    if (!socket.write(data) && socket.writableLength > 0) this.#client.pauseReading()
+    if (!writeRead(socket, data, stream)) this.#client.pauseReading()
     this.#meter(data.length)
   }
 
@@ -158,7 +159,7 @@ export class Forwarder implements UpstreamUser {
     upstream.socket.write(this.#text, 'latin1')
     const first = this.#first
     this.#first = null
-    if (first) this.sendBody(first, this.#requestDone)
+    if (first) this.sendBody(first, null, this.#requestDone)
   }
 
   #onHead(data: Buffer, stream: StreamBuffer | null): void {

@@ -1,8 +1,10 @@
 import net from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import tls from 'node:tls'
+import { createReadingServer } from '../base/accept.ts'
 import { systemClock } from '../base/clock.ts'
 import { Deadlines } from '../base/deadlines.ts'
+import { SocketReader } from '../base/socket-reader.ts'
 import { HttpClient } from './client-http.ts'
 import { SocksClient } from './client-socks.ts'
 import { type Connect, type OutboundContext, Scratch } from './context.ts'
@@ -66,7 +68,7 @@ export class OutboundProxy {
     }
     const options = { ...pem, handshakeTimeout: TLS_HANDSHAKE_MS, allowHalfOpen: true }
     this.#tls = tls.createServer(options, (socket) => {
-      new HttpClient(this.#ctx, socket)
+      new HttpClient(this.#ctx, socket, SocketReader.ofEvents(this.#ctx.scratch, socket))
     })
     this.#tls.on('tlsClientError', (_error, socket) => socket.destroy())
   }
@@ -79,9 +81,9 @@ export class OutboundProxy {
     on: { readonly host: string; readonly port: number } | { readonly fd: number },
     speaks: Speaks | ((localPort: number) => Speaks | null),
   ): Promise<number> {
-    const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const server = createReadingServer(this.#ctx.scratch, (socket, reader) => {
       const how = typeof speaks === 'function' ? speaks(socket.localPort ?? 0) : speaks
-      this.#accept(socket, how)
+      this.#accept(socket, reader, how)
     })
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     server.once('error', reject)
@@ -112,14 +114,14 @@ export class OutboundProxy {
     this.#ctx.deadlines.stop()
   }
 
-  #accept(socket: net.Socket, how: Speaks | null): void {
+  #accept(socket: net.Socket, reader: SocketReader, how: Speaks | null): void {
     const { connections, counters } = this.#ctx
     if (how === null || connections.size >= CONNECTIONS_MAX || (how === 'https' && !this.#tls)) {
       counters.refused++
       socket.on('error', () => {})
       socket.resetAndDestroy()
-    } else if (how === 'http') new HttpClient(this.#ctx, socket)
-    else if (how === 'socks5') new SocksClient(this.#ctx, socket)
+    } else if (how === 'http') new HttpClient(this.#ctx, socket, reader)
+    else if (how === 'socks5') new SocksClient(this.#ctx, socket, reader)
     else {
       socket.on('error', () => {})
       this.#tls!.emit('connection', socket)

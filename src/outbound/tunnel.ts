@@ -1,12 +1,13 @@
 import type { Socket } from 'node:net'
 import type { Timed } from '../base/deadlines.ts'
+import { writeRead } from '../base/socket-reader.ts'
 import type { StreamBuffer } from '../base/stream-buffers.ts'
 import type { OutboundContext } from './context.ts'
 import type { OutboundUser } from './directory.ts'
 import { breakOff, endSide } from './ends.ts'
 import { HALF_CLOSED_IDLE_MS, KEEPALIVE_PROBE_MS, TUNNEL_IDLE_MS } from './limits.ts'
 import type { Transfer } from './request-log.ts'
-import { type Upstream, type UpstreamUser, writeRead } from './upstream.ts'
+import type { Upstream, UpstreamUser } from './upstream.ts'
 
 /**
  * Octets both ways, at the reader's pace, and an end as an end. Whoever owns the client's socket
@@ -44,11 +45,10 @@ export class Tunnel implements Timed, UpstreamUser {
     ctx.deadlines.add(this)
   }
 
-  onClientData(data: Buffer): void {
+  onClientData(data: Buffer, stream: StreamBuffer | null): void {
     this.#transfer.bytesUp += data.length
     this.#touchedAt = this.#ctx.deadlines.now
-    const { socket } = this.#upstream
-    if (!socket.write(data) && socket.writableLength > 0) this.#client.pause()
+    if (!writeRead(this.#upstream.socket, data, stream)) this.#client.pause()
     this.#count(data.length)
   }
 

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { type ReadSink, SocketReader } from '../base/socket-reader.ts'
 import type { StreamBuffer } from '../base/stream-buffers.ts'
 import type { OutboundContext } from './context.ts'
 import type { Source } from './directory.ts'
@@ -13,11 +14,8 @@ export interface UpstreamUser {
   onUpstreamClose(error: NodeJS.ErrnoException | null): void
 }
 
-/** Node keeps the read buffer it has when it gets this. */
-const NO_CHANGE = undefined as unknown as Uint8Array
-
 /** A connection to a destination: reads into the worker's buffers, writes under back-pressure. */
-export class Upstream {
+export class Upstream implements ReadSink {
   readonly address: string
   readonly family: 4 | 6
   readonly source: Source | null
@@ -25,10 +23,7 @@ export class Upstream {
   user: UpstreamUser | null = null
   /** Called when it is gone. */
   release: (() => void) | null = null
-  readonly #ctx: OutboundContext
-  #stream: StreamBuffer | null = null
-  #streaming = false
-  #reading: Uint8Array | null = null
+  readonly #reader: SocketReader
   #error: NodeJS.ErrnoException | null = null
 
   constructor(
@@ -37,15 +32,12 @@ export class Upstream {
     source: Source | null,
     onConnect: () => void,
   ) {
-    this.#ctx = ctx
     this.address = to.address
     this.family = to.family
     this.source = source
-    const onread = {
-      buffer: () => this.#readBuffer(),
-      callback: (n: number, data: Uint8Array) => this.#onRead(n, data as Buffer),
-    }
-    this.socket = ctx.connect({ ...to, onread }, source)
+    this.#reader = new SocketReader(ctx.scratch)
+    this.#reader.sink = this
+    this.socket = ctx.connect({ ...to, onread: this.#reader.onread }, source)
     this.socket.on('connect', onConnect)
     this.socket.on('end', () => this.user?.onUpstreamEnd())
     this.socket.on('drain', () => this.user?.onUpstreamDrain())
@@ -59,40 +51,14 @@ export class Upstream {
     this.socket.destroy()
   }
 
-  /** What the next read goes into. Called after each, and once at the beginning. */
-  #readBuffer(): Uint8Array {
-    if (!this.#streaming || !this.#stream || this.#stream.busy) {
-      this.#stream?.leave()
-      this.#stream = this.#streaming ? this.#ctx.scratch.streams.take() : null
-    }
-    const next = this.#stream?.bytes ?? this.#ctx.scratch.buffer
-    if (next === this.#reading) return NO_CHANGE
-    this.#reading = next
-    return next
-  }
-
-  #onRead(n: number, data: Buffer): boolean {
-    const stream = this.#stream
-    // Many octets at once: more will come, and copying them would cost as much as reading. A tunnel
-    // that falls silent gives its buffer back.
-    this.#streaming = n >= STREAM_FROM_BYTES
+  onRead(data: Buffer, n: number, stream: StreamBuffer | null): void {
     this.user?.onUpstreamData(data.subarray(0, n), stream)
-    return true
   }
 
   #onClose(): void {
-    this.#stream?.leave()
-    this.#stream = null
+    this.#reader.close()
     this.release?.()
     this.user?.onUpstreamClose(this.#error)
     this.user = null
   }
-}
-const STREAM_FROM_BYTES = 8 * 1024
-
-/** Writes what an upstream's read brought; false when the reader should pause until `drain`. */
-export function writeRead(to: Socket, data: Buffer, stream: StreamBuffer | null): boolean {
-  const done = stream ? to.write(data, stream.lend()) : to.write(Buffer.from(data))
-  // What the kernel took at once needs no waiting, however much it was.
-  return done || to.writableLength === 0
 }
