@@ -1,4 +1,5 @@
 import type net from 'node:net'
+import { latin1 } from './latin1.ts'
 import type { StreamBuffer, StreamBuffers } from './stream-buffers.ts'
 
 /** Who gets what a socket reads. */
@@ -20,6 +21,8 @@ export interface ReadMemory {
 
 /** A read that brings so much is followed by more, and copying that would cost as much as reading. */
 const STREAM_FROM_BYTES = 8 * 1024
+/** As a string it is copied once and written without a thought for its memory: messages, mostly. */
+const TEXT_BYTES_MAX = 1024
 /** Node keeps the buffer it has when it gets this, which costs less than being told again. */
 const NO_CHANGE = undefined as unknown as Uint8Array
 
@@ -94,6 +97,8 @@ export const own = (data: Buffer, from: number, to: number): Buffer =>
  * should pause until `drain`; what the kernel took at once needs no waiting, however much it was.
  */
 export function writeRead(to: net.Socket, part: Buffer, stream: StreamBuffer | null): boolean {
-  const taken = stream ? to.write(part, stream.lend()) : to.write(Buffer.from(part))
+  let taken: boolean
+  if (part.length <= TEXT_BYTES_MAX) taken = to.write(latin1(part, 0, part.length), 'latin1')
+  else taken = stream ? to.write(part, stream.lend()) : to.write(Buffer.from(part))
   return taken || to.writableLength === 0
 }

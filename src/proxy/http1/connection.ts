@@ -143,7 +143,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
         break
       case STATE.tunnel:
         this.deadline = this.#tunnelDeadline()
-        this.exchange.writeTunnel(stream ? data.subarray(0, n) : own(data, 0, n), stream)
+        this.exchange.writeTunnel(data.subarray(0, n), stream)
         break
       case STATE.linger:
         this.#lingered += n
@@ -214,8 +214,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
       this.#reader.settle()
       if (to < n) this.#hold(data, to, n)
     }
-    if (!this.exchange.active) return
-    this.exchange.sendBody(stream ? data.subarray(0, to) : own(data, 0, to), stream, this.body.done)
+    if (this.exchange.active) this.exchange.sendBody(data.subarray(0, to), stream, this.body.done)
   }
 
   /** The upstream has part of it already: its connection ends, and so does the client's. */

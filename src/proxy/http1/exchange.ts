@@ -137,18 +137,18 @@ export class Exchange implements UpstreamUser, Waiter {
     else this.#attempt()
   }
 
-  /** More of the body: memory of its own, or a part of `stream`. */
+  /** More of the body, lent. */
   sendBody(read: Buffer, stream: StreamBuffer | null, done: boolean): void {
     this.requestDone = done
-    const copies = stream !== null && this.#body.keeping
-    const part = copies ? Buffer.from(read) : read
-    this.#body.add(part)
+    const kept = this.#body.keeping ? Buffer.from(read) : null
+    this.#body.add(kept ?? read)
     if (this.#body.over) {
       if (this.#accepted) this.#body.drop()
       else this.#client.pauseReading()
     }
-    if (part.length > 0 && this.#upstream?.write(part, copies ? null : stream) && this.#accepted)
-      this.#client.pauseReading()
+    if (read.length === 0 || this.#upstream === null) return
+    const full = kept ? this.#upstream.write(kept) : this.#upstream.pass(read, stream)
+    if (full && this.#accepted) this.#client.pauseReading()
   }
 
   /** The client is gone, or nothing more is wanted from the upstream. */
@@ -186,9 +186,9 @@ export class Exchange implements UpstreamUser, Waiter {
     this.#upstream?.resume()
   }
 
-  /** Memory of its own, or a part of `stream`. */
-  writeTunnel(data: Buffer, stream: StreamBuffer | null): void {
-    if (this.#upstream?.write(data, stream)) this.#client.pauseReading()
+  /** Lent octets. */
+  writeTunnel(read: Buffer, stream: StreamBuffer | null): void {
+    if (this.#upstream?.pass(read, stream)) this.#client.pauseReading()
   }
 
   endTunnel(): void {
@@ -356,7 +356,7 @@ export class Exchange implements UpstreamUser, Waiter {
     const inline = parts !== null && typeof parts[0] === 'string'
     if (inline) text += parts[0]
     upstream.start(this, text)
-    if (parts) for (let i = inline ? 1 : 0; i < parts.length; i++) upstream.write(parts[i]!, null)
+    if (parts) for (let i = inline ? 1 : 0; i < parts.length; i++) upstream.write(parts[i]!)
     if (upstream.accepted) this.onAccepted()
   }
 

@@ -3,7 +3,7 @@ import type { Timed } from '../../base/deadlines.ts'
 import { BodyTracker } from '../../base/http1/body.ts'
 import { isBodiless, isHopeless } from '../../base/http1/response-head.ts'
 import { latin1 } from '../../base/latin1.ts'
-import { type ReadSink, SocketReader } from '../../base/socket-reader.ts'
+import { type ReadSink, SocketReader, writeRead } from '../../base/socket-reader.ts'
 import type { StreamBuffer } from '../../base/stream-buffers.ts'
 import { DRAINING, reasonOfRefusal, refusalCode } from '../backhaul/preface.ts'
 import type { ProxyContext } from '../context.ts'
@@ -103,18 +103,19 @@ export class UpstreamConnection implements Timed, ReadSink {
     return this.#connected && this.#accepted
   }
 
-  /**
-   * Writes memory of its own, or a part of `stream`. True when the caller should wait for
-   * onUpstreamDrain before it sends more.
-   */
-  write(data: Buffer | string, stream: StreamBuffer | null): boolean {
-    const socket = this.#socket
-    let taken: boolean
-    if (typeof data === 'string') taken = socket.write(data, 'latin1')
-    else taken = stream ? socket.write(data, stream.lend()) : socket.write(data)
-    if (taken) return false
-    this.#blocked = socket.writableLength > 0
+  /** True when the caller should wait for onUpstreamDrain before it sends more. */
+  write(data: Buffer | string): boolean {
+    if (typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data))
+      return false
+    this.#blocked = this.#socket.writableLength > 0
     return this.#blocked
+  }
+
+  /** The same for what a client's read has lent. */
+  pass(read: Buffer, stream: StreamBuffer | null): boolean {
+    const full = !writeRead(this.#socket, read, stream)
+    if (full) this.#blocked = true
+    return full
   }
 
   end(): void {
