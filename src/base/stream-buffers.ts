@@ -51,10 +51,9 @@ export class StreamBuffer {
 
 /** The stream buffers of a worker; allocating them anew would keep the garbage collector busy. */
 export class StreamBuffers {
-  /** How often there was none to take. */
-  refused = 0
   readonly #bytes: number
   readonly #outMax: number
+  readonly #onRefused: () => void
   #out = 0
   readonly #free: StreamBuffer[] = []
   readonly #onFree = (buffer: StreamBuffer): void => {
@@ -62,16 +61,17 @@ export class StreamBuffers {
     if (this.#free.length < STREAM_BUFFERS_KEPT) this.#free.push(buffer)
   }
 
-  /** Buffers of so many bytes, of which no more than `outMax` are in use at once. */
-  constructor(bytes = READ_BUFFER_BYTES, outMax = Infinity) {
+  /** Buffers of so many bytes; `onRefused`: all of `outMax` are in use. */
+  constructor(bytes: number, outMax: number, onRefused: () => void) {
     this.#bytes = bytes
     this.#outMax = outMax
+    this.#onRefused = onRefused
   }
 
   /** Null when too many are in use: reads are copied then. */
   take(): StreamBuffer | null {
     if (this.#out >= this.#outMax) {
-      this.refused++
+      this.#onRefused()
       return null
     }
     this.#out++

@@ -51,7 +51,12 @@ export interface OutboundContext {
 /** Memory that is used within one callback and never beyond it. */
 export class Scratch {
   readonly buffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES)
-  readonly streams = new StreamBuffers(STREAM_BUFFER_BYTES, STREAM_BUFFERS_MAX)
+  readonly streams: StreamBuffers
   readonly request = new ProxyHead()
   readonly response = new ResponseHead()
+
+  constructor(counters: OutboundCounters) {
+    const onRefused = () => void counters.streamsRefused++
+    this.streams = new StreamBuffers(STREAM_BUFFER_BYTES, STREAM_BUFFERS_MAX, onRefused)
+  }
 }

@@ -41,6 +41,7 @@ export class OutboundProxy {
 
   constructor(options: OutboundOptions) {
     const now = options.now ?? systemClock.now
+    const counters = new OutboundCounters()
     const deadlines = new Deadlines(() => performance.now())
     this.#ctx = {
       directory: options.directory,
@@ -48,9 +49,9 @@ export class OutboundProxy {
       names: new Names(options.lookup, now),
       connect: options.connect ?? plainConnect,
       deadlines,
-      counters: new OutboundCounters(),
+      counters,
       connections: new Set(),
-      scratch: new Scratch(),
+      scratch: new Scratch(counters),
       now,
       onLine: options.onLine,
       draining: false,
@@ -94,11 +95,10 @@ export class OutboundProxy {
   }
 
   snapshot(): CounterSnapshot {
-    const { counters, names, scratch } = this.#ctx
+    const { counters, names } = this.#ctx
     return {
       ...counters.snapshot(),
       lookups: names.asked,
-      streamsRefused: scratch.streams.refused,
     }
   }
 

@@ -9,6 +9,7 @@ import type { Counters } from './counters.ts'
 import type { AppLog } from './errors/app-log.ts'
 import type { ExplainGrants } from './explain/grants.ts'
 import { RequestHead } from './http1/request-head.ts'
+import { STREAM_BUFFER_BYTES, STREAM_BUFFERS_MAX } from './limits.ts'
 import type { Observer } from './observe/observer.ts'
 import type { AppMetrics } from './observe/series.ts'
 import type { RateTable } from './rates/rate-table.ts'
@@ -66,7 +67,12 @@ export class Scratch {
   data: Buffer = this.buffer
   /** The same when it may be written from as it is; null: only a copy of it may wait. */
   stream: StreamBuffer | null = null
-  readonly streams = new StreamBuffers()
+  readonly streams: StreamBuffers
   readonly request = new RequestHead()
   readonly response = new ResponseHead()
+
+  constructor(counters: Counters) {
+    const onRefused = () => counters.limit('stream_buffers')
+    this.streams = new StreamBuffers(STREAM_BUFFER_BYTES, STREAM_BUFFERS_MAX, onRefused)
+  }
 }

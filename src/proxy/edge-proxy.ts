@@ -83,7 +83,12 @@ export class EdgeProxy {
     }
     this.#ctx = {
       ...{ view, host, region, backhaulPort, counters, now, draining: false, deadlines, waiting },
-      ...{ clock, apps: new AppMetrics(counters), scratch: new Scratch(), connections: new Set() },
+      ...{
+        clock,
+        apps: new AppMetrics(counters),
+        scratch: new Scratch(counters),
+        connections: new Set(),
+      },
       ...{ random, appLog, retries: new RetryBudgets(), stickyTokens: new StickyTokens() },
       appsDomains: options.appsDomains.map((domain) => domain.toLowerCase()),
       balancer:
