@@ -11,7 +11,7 @@ import { renderSeries } from '../proxy/observe/render.ts'
 import { EdgeConfig } from './edge-config.ts'
 import { EdgeLoads } from './edge-loads.ts'
 import { EdgeOutlets } from './edge-outlets.ts'
-import { serveEdgeSocket } from './edge-socket.ts'
+import { type EdgeAnswers, serveEdgeSocket } from './edge-socket.ts'
 import { EdgeWorkers } from './edge-workers.ts'
 import { type FeedFollower, followFeedSocket } from './feed-socket-client.ts'
 import { openReplica } from './replica.ts'
@@ -94,12 +94,15 @@ async function start(): Promise<void> {
   } catch (error) {
     fail(`cannot listen: ${messageOf(error)}`)
   }
-  serveEdgeSocket(config.metricsSocket, {
-    metrics,
-    explain: (question) => workers.explain(question),
-  })
+  const answers: EdgeAnswers = { metrics, explain: (question) => workers.explain(question) }
+  await serveEdgeSocket(config.metricsSocket, answers, noSocket).catch(noSocket)
   process.send?.({ t: 'ready' })
   keepCompiled()
+}
+
+/** It serves all the same. */
+function noSocket(error: unknown): void {
+  console.error(`no metrics: ${messageOf(error)}`)
 }
 
 async function metrics(): Promise<string> {

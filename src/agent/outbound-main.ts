@@ -1,7 +1,7 @@
-import { readFileSync, renameSync, rmSync } from 'node:fs'
-import http from 'node:http'
+import { readFileSync } from 'node:fs'
 import { keepCompiled } from '../base/compiled.ts'
 import { messageOf } from '../base/errors.ts'
+import { metricsAnswer, serveLocalHttp } from '../base/local-http.ts'
 import { createLogger } from '../base/log.ts'
 import { RotatingLog } from '../base/rotating-log.ts'
 import { renderMetrics } from '../outbound/metrics.ts'
@@ -50,7 +50,7 @@ setInterval(() => {
   if (all.answered(WORKER_SILENCE_MAX_MS)) process.send?.({ t: 'alive' })
 }, ALIVE_MS)
 await all.listen()
-serveMetrics()
+await serveMetrics()
 process.send?.({ t: 'ready' })
 keepCompiled()
 
@@ -79,17 +79,10 @@ function readTls(): { cert: string; key: string } | null {
 }
 
 /** Made under a name of its own and moved: an older process that ends takes away only its own. */
-function serveMetrics(): void {
-  const own = `${config.metricsSocket}.${process.pid}`
-  rmSync(own, { force: true })
-  const server = http.createServer((_request, response) => {
-    void all.snapshots().then((snapshots) => {
-      response.setHeader('content-type', 'text/plain; version=0.0.4')
-      response.end(renderMetrics(snapshots))
-    })
-  })
-  server.on('error', (error) => log.error({ error: messageOf(error) }, 'no metrics'))
-  server.listen(own, () => renameSync(own, config.metricsSocket))
+async function serveMetrics(): Promise<void> {
+  const failed = (error: unknown) => log.error({ error: messageOf(error) }, 'no metrics')
+  const answer = async () => metricsAnswer(renderMetrics(await all.snapshots()))
+  await serveLocalHttp(config.metricsSocket, answer, failed).catch(failed)
 }
 
 async function drain(): Promise<void> {
