@@ -4,7 +4,15 @@
 // usage: node scripts/bootstrap.mjs up|test|test:unit|check|format|bench|fuzz [arguments]
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { arch, availableParallelism, platform, userInfo } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 
@@ -41,6 +49,8 @@ const TEST = {
   psql: 'postgresql-client',
   pg_createcluster: 'postgresql',
   tcpdump: 'tcpdump',
+  zsh: 'zsh',
+  fish: 'fish',
 }
 // For test/edge-clients.test.ts alone, some of it large.
 const CLIENTS = {
@@ -75,6 +85,12 @@ const PHASE_MS_MAX = task.startsWith('test') ? 80 * 60_000 : undefined
 // More at once only make each other late.
 const UNIT_FILES_AT_ONCE = Math.max(2, availableParallelism())
 const SOAKED = ['test/*.test.ts']
+// These measure fail-over, load or starts, and have the machine to themselves. The others mostly wait.
+const ALONE = [
+  ...['balance', 'control-crash', 'edge-clients', 'egress', 'egress-failover', 'egress-starts'],
+  ...['failover', 'main-job', 'security', 'steady-load'],
+].map((name) => `test/${name}.test.ts`)
+const FLOWS_AT_ONCE = 2
 // Packages that would start a service.
 const SERVICES = {
   bird2: 'bird',
@@ -127,11 +143,11 @@ function runTask() {
       `--test-timeout=${UNIT_MS_MAX}`,
       '--import=./test/support/end.ts',
     )
-  // One at a time: each of these brings up namespaces, and some measure fail-over. What a test that hangs
-  // leaves behind must not keep its process. (Not so for unit tests: a group of them loads one file after
-  // the other, and would be ended after the first; test/support/end.ts ends them.)
-  const flows = (files = ['test/**/*.test.ts'], msMax = FLOW_MS_MAX) =>
-    tests(files, '--test-concurrency=1', `--test-timeout=${msMax}`, '--test-force-exit')
+  // What a test that hangs leaves behind must not keep its process. (Not so for unit tests: a group of them
+  // loads one file after the other, and would be ended after the first; test/support/end.ts ends them.)
+  const flows = (files, { atOnce = 1, msMax = FLOW_MS_MAX } = {}) =>
+    tests(files, `--test-concurrency=${atOnce}`, `--test-timeout=${msMax}`, '--test-force-exit')
+  const allFlows = () => flows(calmFlows(), { atOnce: FLOWS_AT_ONCE }) || flows(ALONE)
   const given = args.length ? args : undefined
   switch (task) {
     case 'up':
@@ -149,10 +165,15 @@ function runTask() {
     // The same tests, with the counts that take hours.
     case 'soak':
       env.FAIRWAY_SOAK = '1'
-      return flows(given ?? SOAKED, SOAK_MS_MAX)
+      return flows(given ?? SOAKED, { msMax: SOAK_MS_MAX })
     default:
-      return given ? flows(given) : check() || units() || flows()
+      return given ? flows(given) : check() || units() || allFlows()
   }
+}
+
+function calmFlows() {
+  const names = readdirSync(join(root, 'test')).filter((name) => name.endsWith('.test.ts'))
+  return names.map((name) => `test/${name}`).filter((path) => !ALONE.includes(path))
 }
 
 function installPackages(commands) {
