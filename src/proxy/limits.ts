@@ -18,9 +18,9 @@ export const TEXT_BODY_BYTES_MAX = 4096
 export const RETRY_BODY_BYTES_MAX = 64 * 1024
 
 /** What one read of a long body or a busy tunnel takes at most; it goes on from where it lies. */
-export const STREAM_BUFFER_BYTES = 64 * 1024
+export const STREAM_BUFFER_BYTES = 256 * 1024
 /** Such buffers of one worker; above, reads are copied. */
-export const STREAM_BUFFERS_MAX = 1024
+export const STREAM_BUFFERS_MAX = 256
 
 /** While the process drains: a connection without any request yet waits so long for its first. */
 export const DRAIN_FIRST_REQUEST_MS = 2_000
