@@ -106,6 +106,9 @@ test('a wrong type names key, value, line and fix', () => {
     'fly.toml:4: services[1].internal_port: "web" is not of type number. Write a number without quotes.',
     'fly.toml:8: services[1].ports[1].port: true is not of type number. Write a number without quotes.',
   ])
+  assert.deepEqual(problems('[http_service.fairway.rate_limit]\nper_source = { per_second = 5 }'), [
+    'fly.toml:2: http_service.fairway.rate_limit.per_source.requests_per_second: is missing. Write a number without quotes.',
+  ])
   assert.match(
     problems('[http_service]\nauto_stop_machines = "maybe"')[0]!,
     /fly.toml:2: http_service.auto_stop_machines: "maybe" is not known. Use one of "off"/,

@@ -100,6 +100,7 @@ function typeProblem(issue: z.core.$ZodIssue, table: Table, text: string): Probl
   const base = { severity: 'error', path: pathText(path), ...(line && { line }) } as const
   if (issue.code === 'invalid_type') {
     const fix = TYPE_FIX[issue.expected] ?? `Write a ${issue.expected}.`
+    if (value === undefined) return { ...base, message: 'is missing', fix }
     return { ...base, message: `${shown(value)} is not of type ${issue.expected}`, fix }
   }
   if (issue.code === 'invalid_value') {

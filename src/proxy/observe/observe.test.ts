@@ -216,6 +216,7 @@ describe('traces', () => {
     const attributes = new Map(span!.attributes)
     assert.equal(attributes.get('http.response.status_code'), 200)
     assert.equal(attributes.get('url.path'), '/p')
+    assert.deepEqual([attributes.get('server.address'), attributes.get('server.port')], ['a', 80])
     assert.equal(attributes.get('fairway.machine'), 'm1')
     assert.ok(span!.toMs > span!.fromMs && !span!.isError)
   })

@@ -36,8 +36,7 @@ export function spanOf(
     ['http.request.method', method],
     ['url.scheme', request.https ? 'https' : 'http'],
     ['url.path', pathOf(request.target)],
-    ['server.address', request.host],
-    ['server.port', request.localPort],
+    ...serverOf(request.host, request.localPort),
     ['client.address', request.clientAddress],
     ['network.protocol.version', `1.${request.httpMinor}`],
     ['fairway.app', request.app],
@@ -71,4 +70,14 @@ export function spanOf(
         : [],
     ),
   }
+}
+
+/** A Host header in its two parts; without a port it is the one that was connected to. */
+function serverOf(host: string, localPort: number): SpanAttribute[] {
+  const port = /:(\d+)$/.exec(host)
+  const address = port ? host.slice(0, port.index) : host
+  return [
+    ['server.address', address],
+    ['server.port', port ? Number(port[1]) : localPort],
+  ]
 }

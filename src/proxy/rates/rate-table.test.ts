@@ -96,10 +96,13 @@ test('long silence is no debt, however often the clock has gone round', () => {
   }
 })
 
-test('more sources than there is room for: counted, and nobody is refused for others', () => {
+test('more sources than there is room for: counted, and hardly anybody is refused for others', () => {
   const { table, full } = setUp(64)
   const limit = { perSecond: 1, burst: 1 }
-  for (let i = 0; i < 1_000; i++) assert.equal(table.take(table.keyOf(`s${i}`), limit), 0)
+  let refused = 0
+  for (let i = 0; i < 1_000; i++) if (table.take(table.keyOf(`s${i}`), limit) > 0) refused++
+  // Four neighbours, whose tags have 20 bits: one is expected in 262,144, two are not in 1,000.
+  assert.ok(refused <= 2, `${refused}`)
   assert.ok(full() > 900, `${full()}`)
 })
 

@@ -18,6 +18,7 @@ const SEED_CELLS = 2
 const TAT_BITS = 44n
 const TAT_MASK = (1n << TAT_BITS) - 1n
 const TAT_MAX = 2 ** 44
+/** One of 262,144 is taken for one of its four neighbours, and shares its rate. */
 const TAG_BITS = 20
 /** A TAT further ahead than any burst reaches is of another turn of the clock. */
 const HORIZON_US = 2 * 3_600e6
