@@ -68,8 +68,10 @@ export class FakeRuntime implements Runtime {
   readonly calls: string[] = []
   /** Signals that end a program; others are only heard. */
   deadly: ReadonlySet<string> = new Set(['SIGINT', 'SIGTERM', 'SIGKILL'])
-  /** Thrown by the next `create`. */
+  /** Thrown by the next call of that kind. */
   createError: Error | undefined
+  startError: Error | undefined
+  deleteError: Error | undefined
   onExit: ExitListener = () => false
   readonly #clock: Clock
 
@@ -91,6 +93,9 @@ export class FakeRuntime implements Runtime {
 
   async start(id: string): Promise<void> {
     this.calls.push(`start ${id}`)
+    const error = this.startError
+    this.startError = undefined
+    if (error) throw error
     if (this.sandboxes.get(id)?.state !== 'created') throw new Error(`${id} is not created`)
     this.sandboxes.set(id, { state: 'running', pid: 1, exit: null })
   }
@@ -102,6 +107,9 @@ export class FakeRuntime implements Runtime {
 
   async delete(id: string): Promise<void> {
     this.calls.push(`delete ${id}`)
+    const error = this.deleteError
+    this.deleteError = undefined
+    if (error) throw error
     const runs = ['created', 'running'].includes(this.sandboxes.get(id)?.state ?? '')
     this.sandboxes.delete(id)
     // Who listens may hear of it before the record of it is gone.

@@ -336,6 +336,17 @@ test('a sandbox that cannot be made fails after three attempts', async () => {
   await w.close()
 })
 
+test('what is left of a failed start is taken away, if need be at the second attempt', async () => {
+  const w = await world()
+  w.runtime.startError = new FairwayError('no_command', 'exec: not found', { status: 422 })
+  w.runtime.deleteError = new Error('runc hangs')
+  await w.want(fakeMachine())
+  await w.advance(10_000)
+  assert.equal(w.last.state, 'failed')
+  assert.equal(w.runtime.sandboxes.size + w.network.attached.size, 0)
+  await w.close()
+})
+
 test('a stopped machine stands by, and its next start is nothing but that', async () => {
   const w = await world(1)
   const m = fakeMachine()

@@ -46,6 +46,8 @@ export class MachineWorker {
   /** Whether the machine has a network that somebody must take away. */
   #attached = false
   #found: FoundMachine | undefined
+  /** A sandbox may be there that the record does not speak of any more. */
+  #leftover = false
   #startFailures = 0
   #stepFailures = 0
   #closed = false
@@ -128,7 +130,7 @@ export class MachineWorker {
       case 'gone':
         if (adoption.warning) this.#line('warn', adoption.warning)
         await this.#save(adoption.change, ...(adoption.event ? [adoption.event] : []))
-        if (sandbox) await runtime.delete(this.id)
+        this.#leftover = sandbox !== undefined
         break
       case 'down':
         if (sandbox) await runtime.delete(this.id)
@@ -181,6 +183,10 @@ export class MachineWorker {
     if (this.#found) {
       await this.#adopt(this.#found)
       this.#found = undefined
+    }
+    if (this.#leftover) {
+      await this.#takeAway()
+      return true
     }
     if (this.#exit) {
       if (this.#record.run) await this.#handleExit(this.#exit)
@@ -354,8 +360,7 @@ export class MachineWorker {
     } catch (error) {
       log.warn({ machine: this.id, error: messageOf(error) }, 'what stood by does not start')
       await this.#save({ run: null })
-      await runtime.delete(this.id)
-      this.#exit = null
+      await this.#takeAway()
       this.report()
       return false
     }
@@ -385,7 +390,7 @@ export class MachineWorker {
   }
 
   async #startFailed(machine: Machine, error: unknown): Promise<void> {
-    const { clock, random, runtime } = this.#host
+    const { clock, random } = this.#host
     const message = messageOf(error)
     const made = this.#record.run !== null
     const attempt = this.#startFailures++
@@ -405,7 +410,14 @@ export class MachineWorker {
     await this.#save({ run: null, ...change }, ...(final ? [failed] : []))
     this.report()
     // The next attempt finds clean ground.
-    if (made) await runtime.delete(this.id)
+    await this.#takeAway(made)
+  }
+
+  /** Of a start that came to nothing; the record has forgotten it already. Tried until it is done. */
+  async #takeAway(made = true): Promise<void> {
+    this.#leftover = made
+    if (made) await this.#host.runtime.delete(this.id)
+    this.#leftover = false
     this.#exit = null
     await this.#detach()
   }
@@ -425,7 +437,7 @@ export class MachineWorker {
     }
     if (run.startedAtMs === null) {
       await this.#save({ run: null })
-      return runtime.delete(this.id)
+      return this.#takeAway()
     }
     await runtime.kill(this.id, step.signal)
     let killed = step.signal === 'SIGKILL'
