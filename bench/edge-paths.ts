@@ -26,6 +26,8 @@ export interface PathFigures {
   /** Milliseconds from when a request was due, at half load. */
   readonly p50Ms: number
   readonly p99Ms: number
+  /** CPU for each of these requests, which come one by one and not in batches. */
+  readonly cpuUsPerPaced: number
   /** For a message of 100 octets there and back. */
   readonly cpuUsPerMessage: number
   readonly messagesPerSecond: number
@@ -108,12 +110,14 @@ async function compare(peers: readonly Peer[], run: LoadRun, rounds: number, sec
   const figures = new Map<string, PathFigures[]>(peers.map(({ name }) => [name, []]))
   for (let i = -WARM_UP_ROUNDS; i < rounds; i++)
     for (const { name, port, wsPort, pid } of peers) {
+      const atFirst = cpuOf(pid)
       const paced = await run({ what: 'pace', port, perSecond: halfLoad, seconds })
       const before = cpuOf(pid)
       const { amount } = await run({ what: 'messages', port: wsPort, seconds })
       if (i < 0) continue
       figures.get(name)!.push({
         ...{ p50Ms: paced.p50Ms!, p99Ms: paced.p99Ms! },
+        cpuUsPerPaced: (before - atFirst) / (halfLoad * seconds),
         cpuUsPerMessage: (cpuOf(pid) - before) / amount!,
         messagesPerSecond: amount! / seconds,
       })
@@ -158,7 +162,7 @@ function cpuOf(pid: number): number {
   return user + sys
 }
 
-const KEYS = ['p50Ms', 'p99Ms', 'cpuUsPerMessage', 'messagesPerSecond'] as const
+const KEYS = ['p50Ms', 'p99Ms', 'cpuUsPerPaced', 'cpuUsPerMessage', 'messagesPerSecond'] as const
 const medians = (figures: readonly PathFigures[]): PathFigures =>
   Object.fromEntries(KEYS.map((key) => [key, rounded(median(figures.map((f) => f[key])))])) as never
 

@@ -9,7 +9,7 @@ interface ListeningHandle {
 
 /**
  * A server whose sockets read into `memory`. Node has `onread` for sockets that it connects, not for
- * those that it accepts: of these each read makes a buffer of 64 KB, a sixth of what a small request
+ * those that it accepts: of these each read makes a buffer of 64 KB, a tenth of what a small request
  * costs. So the accepted handle goes to a socket that is made with the option. Half-open is allowed, and
  * nothing is delayed. Errors of `accept` (no descriptors left) are the server's `error`.
  */
