@@ -182,7 +182,7 @@ function inside(): void {
       ...{
         host: 'iad1',
         region: 'iad',
-        v4: `172.16.0.${2 * slot}`,
+        v4: `172.16.${slot >> 7}.${(2 * slot) & 255}`,
         v6: `fdaa:0:1:a7b:1:0:${slot}:2`,
       },
       config: MachineConfig.parse({ image: 'web:1', ...config }),

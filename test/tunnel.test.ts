@@ -242,8 +242,13 @@ describe('the command', () => {
   })
 
   test('gets signals, in a namespace too', async () => {
-    const script =
-      'for s in TERM INT HUP USR1 USR2 WINCH; do trap "echo $s" $s; done; echo up; while :; do sleep 0.1; done'
+    // The second TERM is that of the tunnel's end, and its own.
+    const script = `
+      n=0
+      for s in INT HUP USR1 USR2 WINCH; do trap "echo $s" $s; done
+      trap 'echo TERM; n=$((n + 1)); [ $n -lt 2 ] || exit' TERM
+      echo up
+      for i in $(seq 600); do sleep 0.1; done`
     for (const way of [
       ['--map', `${await freePort()}:a.test:1`],
       ['--to', 'a.far.test:5432'],
