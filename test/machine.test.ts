@@ -601,7 +601,11 @@ function inside(): void {
       return Date.now() - sentMs
     }
     const answers = async () => {
-      while (!(await fetch(`http://${server.v4}/`).catch(() => undefined))?.ok) await delay(5)
+      const deadline = Date.now() + WAIT_MS
+      while (!(await fetch(`http://${server.v4}/`).catch(() => undefined))?.ok) {
+        assert.ok(Date.now() < deadline, 'it does not answer')
+        await delay(5)
+      }
     }
     await ask('started')
     await ask('stopped')

@@ -186,6 +186,7 @@ export class MachineWorker {
     }
     if (this.#leftover) {
       await this.#takeAway()
+      if (!this.#record.run && !this.#record.retry) await this.#detach()
       return true
     }
     if (this.#exit) {
@@ -410,16 +411,17 @@ export class MachineWorker {
     await this.#save({ run: null, ...change }, ...(final ? [failed] : []))
     this.report()
     // The next attempt finds clean ground.
-    await this.#takeAway(made)
+    if (made) await this.#takeAway()
+    this.#exit = null
+    await this.#detach()
   }
 
   /** Of a start that came to nothing; the record has forgotten it already. Tried until it is done. */
-  async #takeAway(made = true): Promise<void> {
-    this.#leftover = made
-    if (made) await this.#host.runtime.delete(this.id)
+  async #takeAway(): Promise<void> {
+    this.#leftover = true
+    await this.#host.runtime.delete(this.id)
     this.#leftover = false
     this.#exit = null
-    await this.#detach()
   }
 
   async #stop(step: Extract<Step, { do: 'stop' }>): Promise<void> {
