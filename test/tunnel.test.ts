@@ -353,7 +353,7 @@ for (const [mode, asUser] of [
           async () => await (await fetch(`http://127.0.0.1:${port}/`)).text(),
         ),
       )
-      assert.deepEqual([...new Set(many)], [answer])
+      assert.deepEqual([...new Set(many)], [answer], said)
     } finally {
       child.kill('SIGTERM')
       await ended

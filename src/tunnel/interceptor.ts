@@ -3,7 +3,7 @@ import { networkInterfaces } from 'node:os'
 import { type Carrier, reset } from './carrier.ts'
 import { type Destination, destinationText } from './destinations.ts'
 import { FakeNames, isFake, PROBE_NAME } from './fake-names.ts'
-import { type Endpoint, plainAddress, tcpSockets } from './proc-net.ts'
+import { type Endpoint, plainAddress, type TcpSocket, tcpSockets } from './proc-net.ts'
 import type { Reporter } from './reporter.ts'
 import type { Settings } from './settings.ts'
 
@@ -51,16 +51,9 @@ export class Interceptor {
   #dispatch(pid: number | 'self'): void {
     const waiting = this.#waiting
     this.#waiting = []
-    const wanted = new Map(
-      waiting.map((socket) => [peerKey(socket), undefined as Endpoint | undefined]),
-    )
-    for (const { local, remote, isListening } of tcpSockets(pid)) {
-      const key = destinationText(local)
-      // NAT is below the client's socket, which still says where it was connected to.
-      if (!isListening && wanted.has(key)) wanted.set(key, remote)
-    }
+    const seen = remotesOf(tcpSockets(pid), new Set(waiting.map(peerKey)))
     for (const socket of waiting) {
-      const to = wanted.get(peerKey(socket))
+      const to = seen.get(peerKey(socket))
       if (to) this.#carry(socket, to)
       else reset(socket)
     }
@@ -98,6 +91,28 @@ export class Interceptor {
     return this.#settings.everything && !isOwnAddress(to.host)
   }
 }
+
+/**
+ * Where the sockets at these local ends were connected to: NAT is below a client's socket, which still
+ * says so. Connections to several places may share a local port, and only some of them are redirected.
+ */
+export function remotesOf(
+  sockets: Iterable<TcpSocket>,
+  locals: ReadonlySet<string>,
+): ReadonlyMap<string, Endpoint> {
+  const remotes = new Map<string, Endpoint>()
+  for (const { local, remote, isListening, isOver } of sockets) {
+    const key = destinationText(local)
+    if (isListening || isOver || !locals.has(key)) continue
+    const other = remotes.get(key)
+    if (!other || likelihood(remote) > likelihood(other)) remotes.set(key, remote)
+  }
+  return remotes
+}
+
+/** How likely a connection to there is redirected. */
+const likelihood = ({ host }: Endpoint): number =>
+  isFake(host) ? 2 : host === '::1' || host.startsWith('127.') ? 0 : 1
 
 const peerKey = ({ remoteAddress = '', remotePort = 0 }: Socket): string =>
   destinationText({ host: plainAddress(remoteAddress || '0.0.0.0'), port: remotePort })

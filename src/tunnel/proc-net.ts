@@ -5,6 +5,8 @@ export interface TcpSocket {
   readonly local: Endpoint
   readonly remote: Endpoint
   readonly isListening: boolean
+  /** Both sides have ended: its port may belong to another connection already. */
+  readonly isOver: boolean
 }
 export interface Endpoint {
   readonly host: string
@@ -14,6 +16,7 @@ export interface Endpoint {
 const LINE =
   /^ *\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) ([0-9A-F]{2}) /
 const LISTEN = '0A'
+const OVER: ReadonlySet<string | undefined> = new Set(['06', '07']) // TIME_WAIT, CLOSE
 const MAPPED = '0000000000000000FFFF0000'
 
 /** The sockets of the namespace that process `pid` is in. */
@@ -38,6 +41,7 @@ export function* parseSockets(text: string): Generator<TcpSocket> {
       local: { host: address(local!), port: Number.parseInt(localPort!, 16) },
       remote: { host: address(remote!), port: Number.parseInt(remotePort!, 16) },
       isListening: state === LISTEN,
+      isOver: OVER.has(state),
     }
   }
 }
