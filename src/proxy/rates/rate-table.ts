@@ -22,7 +22,8 @@ const TAT_MAX = 2 ** 44
 const TAG_BITS = 20
 /** A TAT further ahead than any burst reaches is of another turn of the clock. */
 const HORIZON_US = 2 * 3_600e6
-const CAS_TRIES_MAX = 16
+/** A worker whose code is not compiled yet can lose to others dozens of times in a row. */
+const CAS_TRIES_MAX = 4_096
 
 export const newRateMemory = (places = RATE_PLACES_MAX): SharedArrayBuffer => {
   const memory = new SharedArrayBuffer((SEED_CELLS + places) * BigInt64Array.BYTES_PER_ELEMENT)
