@@ -90,8 +90,11 @@ class FirstLine implements Timed, OpenConnection, ReadSink {
   #stream(preface: Preface, rest: Buffer): void {
     const { app, port, machine } = preface
     const route = this.#ctx.view.app(app)?.port('tcp', port)
-    if (!route) this.#socket.end(refusalLine(codeOfRefusal('not-here')), 'latin1')
-    else {
+    if (!route) {
+      const socket = this.#socket
+      socket.end(refusalLine(codeOfRefusal('not-here')), 'latin1')
+      socket.setTimeout(limits.LINGER_MS, () => socket.destroy())
+    } else {
       const client = { socket: this.#socket, reader: this.#reader, first: rest }
       acceptTcp(this.#ctx, client, preface, route, preface.requestId, machine, ACCEPT_LINE)
     }

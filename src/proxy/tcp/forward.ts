@@ -151,6 +151,12 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
   }
 
   onDeadline(): void {
+    if (!this.#lease) {
+      // It was refused, and whoever has chosen the machine does not go.
+      this.#ctx.counters.limit('linger')
+      this.#client.destroy()
+      return
+    }
     this.#ctx.counters.limit('connect_ms')
     this.#onFailed(this.#lease?.via ? 'PU03' : 'PC05')
   }
@@ -324,6 +330,7 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
 
   /** To the edge that has chosen the machine. */
   #refuse(code: string): void {
+    this.deadline = this.#ctx.deadlines.now + limits.LINGER_MS
     this.#client.end(refusalLine(code), 'latin1')
     this.#client.resume()
   }
