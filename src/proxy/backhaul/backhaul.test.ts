@@ -267,4 +267,19 @@ describe('refusals', () => {
       await eventually(() => client.closed || client.ended)
       assert.equal(client.text, '')
     })
+
+  for (const app of ['hello', 'unknown'])
+    test(`a refused stream of app ${app} whose edge does not go is let go`, async () => {
+      const { far } = await pair(remote({ port: 80, internalPort: 1 }))
+      const client = lab.client(far.backhaulPort)
+      client.send(`F1 t ${app} m9 0 80 1.2.3.4 5 6.7.8.9 80 - iad x\r\n`)
+      await client.until(/^-PR02\n$/)
+      await client.end()
+      assert.equal(client.closed, false)
+      // What is sent to a connection that is gone is answered by a reset.
+      await eventually(() => {
+        client.send('x')
+        return client.error !== undefined
+      })
+    })
 })

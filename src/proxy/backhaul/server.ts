@@ -47,7 +47,7 @@ class FirstLine implements Timed, OpenConnection, ReadSink {
   }
 
   onDeadline(): void {
-    this.#ctx.counters.limit('head_read_ms')
+    this.#ctx.counters.limit(this.#reader.sink ? 'head_read_ms' : 'linger')
     this.#socket.destroy()
   }
 
@@ -80,21 +80,27 @@ class FirstLine implements Timed, OpenConnection, ReadSink {
       this.#socket.resetAndDestroy()
       return
     }
-    this.#leave()
     const read = this.#read
-    if (preface.kind === 'http')
+    if (preface.kind === 'http') {
+      this.#leave()
       new BackhaulConnection(this.#ctx, this.#socket, this.#reader).onRead(read, read.length, null)
-    else this.#stream(preface, read.subarray(end + 2))
+    } else this.#stream(preface, read.subarray(end + 2))
+  }
+
+  /** Whoever does not go then is let go. */
+  #refuse(): void {
+    this.#reader.sink = null
+    this.#read = Buffer.alloc(0)
+    this.deadline = this.#ctx.deadlines.now + limits.LINGER_MS
+    this.#socket.end(refusalLine(codeOfRefusal('not-here')), 'latin1')
   }
 
   #stream(preface: Preface, rest: Buffer): void {
     const { app, port, machine } = preface
     const route = this.#ctx.view.app(app)?.port('tcp', port)
-    if (!route) {
-      const socket = this.#socket
-      socket.end(refusalLine(codeOfRefusal('not-here')), 'latin1')
-      socket.setTimeout(limits.LINGER_MS, () => socket.destroy())
-    } else {
+    if (!route) this.#refuse()
+    else {
+      this.#leave()
       const client = { socket: this.#socket, reader: this.#reader, first: rest }
       acceptTcp(this.#ctx, client, preface, route, preface.requestId, machine, ACCEPT_LINE)
     }
