@@ -14,7 +14,7 @@ import { type TestControl, testActor, testControl } from './testing.ts'
  * they managed to do, each address is in exactly one place.
  */
 
-const seed = process.env.FAIRWAY_TEST_SEED
+const seed = process.env.FAIRWAY_SEED
 const actor = testActor('blue', 'red')
 const ORG_OF: Record<string, string> = { app1: 'blue', app2: 'blue', app3: 'blue', app4: 'red' }
 const APPS = Object.keys(ORG_OF)

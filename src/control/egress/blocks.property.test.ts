@@ -14,7 +14,7 @@ import {
 } from './blocks.ts'
 import { checkBlocks } from './testing.ts'
 
-const seed = process.env.FC_SEED ? { seed: Number(process.env.FC_SEED) } : {}
+const seed = process.env.FAIRWAY_SEED ? { seed: Number(process.env.FAIRWAY_SEED) } : {}
 const owner = (machine: string) => ({ machine, host: 'iad1' })
 const check = (blocks: EgressBlock[]) => checkBlocks([{ id: 'p', blocks } as never])
 const inUse = (blocks: readonly EgressBlock[], machine: string) =>

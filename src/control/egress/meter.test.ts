@@ -111,7 +111,7 @@ test('the hours of a span are the sum of those of its hours', async () => {
   })
   await fc.assert(property, {
     numRuns: 20,
-    ...(process.env.FC_SEED ? { seed: Number(process.env.FC_SEED) } : {}),
+    ...(process.env.FAIRWAY_SEED ? { seed: Number(process.env.FAIRWAY_SEED) } : {}),
   })
 })
 

@@ -24,7 +24,7 @@ before(async () => {
 })
 after(() => t.close())
 
-const seed = process.env.FC_SEED ? { seed: Number(process.env.FC_SEED) } : {}
+const seed = process.env.FAIRWAY_SEED ? { seed: Number(process.env.FAIRWAY_SEED) } : {}
 const STEPS = ['start', 'stop', 'restart', 'update', 'cordon', 'done', 'exited', 'stale'] as const
 
 async function step(name: (typeof STEPS)[number], machine: Machine): Promise<void> {

@@ -263,7 +263,7 @@ test('property: whoever qualifies is chosen, nearest and least loaded; no limit 
         }
       },
     ),
-    { seed: Number(process.env.FC_SEED ?? Date.now() % 2 ** 31) },
+    { seed: Number(process.env.FAIRWAY_SEED ?? Date.now() % 2 ** 31) },
   )
 })
 
