@@ -14,16 +14,14 @@ import { EdgeOutlets } from './edge-outlets.ts'
 import { type EdgeAnswers, serveEdgeSocket } from './edge-socket.ts'
 import { EdgeWorkers } from './edge-workers.ts'
 import { type FeedFollower, followFeedSocket } from './feed-socket-client.ts'
-import { openReplica } from './replica.ts'
+import { tellAlive } from './heartbeat.ts'
+import { replayReplica } from './replica.ts'
 
 /**
  * The edge process. Its workers carry the traffic; this thread loads the last replica, follows the
  * agent, hands every line on, and tells the holder that all of them are alive.
  */
 
-const ALIVE_MS = 200
-/** A worker that is silent for so long is stuck; the holder is then told nothing, and acts. */
-const WORKER_SILENCE_MAX_MS = 1_000
 /** An edge without any state waits so long for its agent before it accepts (and resets) anyway. */
 const VIEW_WAIT_MS = 5_000
 /** After the drain's own end. */
@@ -59,9 +57,7 @@ feed.send({ t: 'hello', pid: process.pid })
 
 process.on('SIGTERM', () => void drain())
 process.on('SIGINT', () => void drain())
-setInterval(() => {
-  if (workers.answered(WORKER_SILENCE_MAX_MS)) process.send?.({ t: 'alive' })
-}, ALIVE_MS)
+tellAlive(workers)
 await start()
 
 /**
@@ -69,19 +65,11 @@ await start()
  * the revision from which to follow.
  */
 function loadReplica(): number {
-  const replica = openReplica(config.replica, { readOnly: true })
   try {
-    let revision = 0
-    for (const line of replica.lines()) {
-      if (line.t === 'synced') revision = line.revision
-      loads.line(line)
-    }
-    return revision
+    return replayReplica(config.replica, (line) => loads.line(line))
   } catch (error) {
     console.error(`the replica ${config.replica} cannot be read: ${messageOf(error)}`)
     return 0
-  } finally {
-    replica.close()
   }
 }
 

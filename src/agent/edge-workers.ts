@@ -7,8 +7,7 @@ import type { ObservedBatch } from '../proxy/observe/outlet.ts'
 import { newRateMemory } from '../proxy/rates/rate-table.ts'
 import type { EdgeConfig } from './edge-config.ts'
 import type { FromWorker, ToWorker, WorkerData, WorkerMetrics } from './edge-messages.ts'
-
-const ANSWER_TIMEOUT_MS = 1_000
+import { Questions } from './questions.ts'
 
 export interface WorkersEvents {
   /** All workers route by the state at this revision. */
@@ -28,8 +27,7 @@ export interface WorkersEvents {
 export class EdgeWorkers {
   readonly #members: Member[]
   readonly #events: WorkersEvents
-  readonly #asked = new Map<number, (answer: unknown) => void>()
-  #askedId = 0
+  readonly #questions = new Questions()
   #applied = 0
 
   /** `loads`: where the workers count, see `LoadTable`. */
@@ -83,17 +81,7 @@ export class EdgeWorkers {
   }
 
   #ask<T>(member: Member, message: (id: number) => ToWorker): Promise<T | null> {
-    const id = ++this.#askedId
-    return new Promise((resolve) => {
-      const give = (answer: unknown) => {
-        clearTimeout(timer)
-        this.#asked.delete(id)
-        resolve(answer as T | null)
-      }
-      const timer = setTimeout(() => give(null), ANSWER_TIMEOUT_MS)
-      this.#asked.set(id, give)
-      send(member, message(id))
-    })
+    return this.#questions.ask((id) => send(member, message(id)))
   }
 
   #start(
@@ -136,7 +124,7 @@ export class EdgeWorkers {
         break
       case 'metrics':
       case 'explained':
-        this.#asked.get(message.id)?.(message.answer)
+        this.#questions.answered(message.id, message.answer)
         break
       case 'observed':
         this.#events.onObserved(message.batch, () =>

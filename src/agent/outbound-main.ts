@@ -7,18 +7,16 @@ import { RotatingLog } from '../base/rotating-log.ts'
 import { renderMetrics } from '../outbound/metrics.ts'
 import { ServedProxies } from '../outbound/served.ts'
 import { followFeedSocket } from './feed-socket-client.ts'
+import { tellAlive } from './heartbeat.ts'
 import { OutboundConfig } from './outbound-config.ts'
 import { OutboundWorkers } from './outbound-workers.ts'
-import { openReplica } from './replica.ts'
+import { replayReplica } from './replica.ts'
 
 /**
  * The outbound proxy's process, in a network namespace of its own. Its workers carry the traffic; this
  * thread follows the agent, writes the request log, and tells the holder that all of them are alive.
  */
 
-const ALIVE_MS = 200
-/** A worker that is silent for so long is stuck; the holder is then told nothing, and acts. */
-const WORKER_SILENCE_MAX_MS = 1_000
 const DRAIN_SLACK_MS = 1_000
 
 const config = OutboundConfig.parse(JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')))
@@ -46,9 +44,7 @@ const all = workers
 process.on('SIGTERM', () => void drain())
 process.on('SIGINT', () => void drain())
 process.on('disconnect', () => process.exit(0))
-setInterval(() => {
-  if (all.answered(WORKER_SILENCE_MAX_MS)) process.send?.({ t: 'alive' })
-}, ALIVE_MS)
+tellAlive(all)
 await all.listen()
 await serveMetrics()
 process.send?.({ t: 'ready' })
@@ -56,19 +52,11 @@ keepCompiled()
 
 /** The state of the last run, for as long as the agent is away. Gives its revision. */
 function loadReplica(): number {
-  const replica = openReplica(config.replica, { readOnly: true })
   try {
-    let revision = 0
-    for (const line of replica.lines()) {
-      if (line.t === 'synced') revision = line.revision
-      served.apply(line)
-    }
-    return revision
+    return replayReplica(config.replica, (line) => served.apply(line))
   } catch (error) {
     log.error({ error: messageOf(error) }, 'the replica cannot be read')
     return 0
-  } finally {
-    replica.close()
   }
 }
 

@@ -12,8 +12,8 @@ import type {
   OutboundWorkerData,
   ToOutboundWorker,
 } from './outbound-messages.ts'
+import { Questions } from './questions.ts'
 
-const METRICS_TIMEOUT_MS = 1_000
 /** A worker that died is back after this; the others have its connections' successors meanwhile. */
 const RESTART_MS = 200
 
@@ -38,8 +38,7 @@ export class OutboundWorkers {
   readonly #deps: OutboundWorkersDeps
   readonly #meter: SharedArrayBuffer
   readonly #members: Member[]
-  readonly #metrics = new Map<number, (snapshot: CounterSnapshot) => void>()
-  #metricsId = 0
+  readonly #questions = new Questions()
   #isListening = false
   #isDraining = false
 
@@ -76,19 +75,9 @@ export class OutboundWorkers {
   }
 
   async snapshots(): Promise<CounterSnapshot[]> {
-    const asked = this.#members.map(({ worker }) => {
-      const id = ++this.#metricsId
-      return new Promise<CounterSnapshot | null>((resolve) => {
-        const give = (snapshot: CounterSnapshot | null) => {
-          clearTimeout(timer)
-          this.#metrics.delete(id)
-          resolve(snapshot)
-        }
-        const timer = setTimeout(() => give(null), METRICS_TIMEOUT_MS)
-        this.#metrics.set(id, give)
-        send(worker, { t: 'metrics', id })
-      })
-    })
+    const asked = this.#members.map(({ worker }) =>
+      this.#questions.ask<CounterSnapshot>((id) => send(worker, { t: 'metrics', id })),
+    )
     return (await Promise.all(asked)).filter((snapshot) => snapshot !== null)
   }
 
@@ -134,7 +123,7 @@ export class OutboundWorkers {
     else if (message.t === 'listening') member.listening.resolve()
     else if (message.t === 'drained') member.drained.resolve()
     else if (message.t === 'lines') this.#deps.onLines(message.text)
-    else this.#metrics.get(message.id)?.(message.snapshot)
+    else this.#questions.answered(message.id, message.snapshot)
   }
 }
 

@@ -56,6 +56,24 @@ export function openReplica(path: string, { readOnly = false } = {}): Replica {
   }
 }
 
+/**
+ * Tells every line of the replica at `path`, which is not written to. Gives the revision from which to
+ * follow the feed: 0 when there is no replica.
+ */
+export function replayReplica(path: string, onLine: (line: FeedLine) => void): number {
+  const replica = openReplica(path, { readOnly: true })
+  try {
+    let revision = 0
+    for (const line of replica.lines()) {
+      if (line.t === 'synced') revision = line.revision
+      onLine(line)
+    }
+    return revision
+  } finally {
+    replica.close()
+  }
+}
+
 function connect(path: string, readOnly: boolean): DatabaseSync {
   if (!readOnly) closeSync(openSync(path, 'a', 0o600)) // SQLite's own files take its mode over.
   const db = new DatabaseSync(path, { readOnly, timeout: BUSY_TIMEOUT_MS })
