@@ -11,5 +11,7 @@ interface Latin1Methods {
 export const latin1 = (data: Buffer, from: number, to: number): string =>
   (data as unknown as Latin1Methods).latin1Slice(from, to)
 
+export const octetsOf = (text: string): Buffer => Buffer.from(text, 'latin1')
+
 export const writeLatin1 = (data: Buffer, text: string, at: number): number =>
   (data as unknown as Latin1Methods).latin1Write(text, at)

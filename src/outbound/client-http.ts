@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import { BodyTracker } from '../base/http1/body.ts'
 import { BAD_LINE, HEAD_TOO_LARGE, HeadBuffer, type HeadFault } from '../base/http1/head-buffer.ts'
 import { HEAD_BYTES_MAX } from '../base/http1/limits.ts'
-import { latin1 } from '../base/latin1.ts'
+import { latin1, octetsOf } from '../base/latin1.ts'
 import type { SocketReader } from '../base/socket-reader.ts'
 import type { StreamBuffer } from '../base/stream-buffers.ts'
 import { ClientConnection } from './client.ts'
@@ -115,7 +115,7 @@ export class HttpClient extends ClientConnection {
         ? BAD_LINE
         : end - from > HEAD_BYTES_MAX
           ? HEAD_TOO_LARGE
-          : head.scan(text, from, end)
+          : head.scan(octetsOf(text), text, from, end)
     if (fault) {
       this.#refuseHead(fault)
       return

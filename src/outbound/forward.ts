@@ -2,7 +2,7 @@ import { BodyTracker } from '../base/http1/body.ts'
 import { withoutFields } from '../base/http1/fields.ts'
 import { HEAD_BYTES_MAX } from '../base/http1/limits.ts'
 import { isBodiless } from '../base/http1/response-head.ts'
-import { latin1 } from '../base/latin1.ts'
+import { latin1, octetsOf } from '../base/latin1.ts'
 import { writeRead } from '../base/socket-reader.ts'
 import type { StreamBuffer } from '../base/stream-buffers.ts'
 import type { HttpClient } from './client-http.ts'
@@ -165,6 +165,7 @@ export class Forwarder implements UpstreamUser {
   #onHead(data: Buffer, stream: StreamBuffer | null): void {
     const before = this.#partial.length
     const text = this.#partial + latin1(data, 0, data.length)
+    const octets = before === 0 ? data : octetsOf(text)
     let from = 0
     for (;;) {
       const end = text.indexOf('\r\n\r\n', from)
@@ -177,7 +178,7 @@ export class Forwarder implements UpstreamUser {
         return
       }
       const head = this.#ctx.scratch.response
-      const bad = head.scan(text, from, end, 'pristine')
+      const bad = head.scan(octets, text, from, end, 'pristine')
       if (bad || head.status === 101) {
         this.#fail('bad_response', bad ?? 'it switched protocols without being asked')
         return

@@ -46,9 +46,8 @@ const ID = {
   connection: 4,
   credentials: 5,
   via: 6,
-  expect: 7,
   /** Hop by hop (RFC 9110, 7.6.1), or of no meaning behind a proxy. */
-  dropped: 8,
+  dropped: 7,
 } as const
 
 const NAMES = new NameTable({
@@ -58,7 +57,6 @@ const NAMES = new NameTable({
   connection: ID.connection,
   'proxy-authorization': ID.credentials,
   via: ID.via,
-  expect: ID.expect,
   'proxy-connection': ID.connection,
   'keep-alive': ID.dropped,
   te: ID.dropped,
@@ -85,12 +83,12 @@ export class ProxyHead {
   keepAlive10 = false
   /** May be sent twice (RFC 9110, 9.2.2). */
   idempotent = false
-  expectContinue = false
   /** The value of Proxy-Authorization, or ''. */
   credentials = ''
   /** Request and field lines for the destination, each with its CRLF; empty for CONNECT. */
   forward = ''
 
+  #octets: Uint8Array = NOTHING
   #text = ''
   #path = ''
   #authority = ''
@@ -100,9 +98,12 @@ export class ProxyHead {
   #kept = ''
   #nominated: Set<string> | null = null
 
-  /** Scans the head at text[from, end), where `end` is the index of the CRLF CRLF that ends it. */
-  scan(text: string, from: number, end: number): HeadFault | null {
-    this.#reset(text)
+  /**
+   * Scans the head at octets[from, end), where `end` is the index of the CRLF CRLF that ends it; `text`
+   * is the same as a string.
+   */
+  scan(octets: Uint8Array, text: string, from: number, end: number): HeadFault | null {
+    this.#reset(octets, text)
     const lineEnd = text.indexOf('\r\n', from)
     const bad = this.#requestLine(from, lineEnd)
     if (bad) return bad
@@ -110,14 +111,14 @@ export class ProxyHead {
     return this.#fields(lineEnd + 2, end + 2) ?? this.#whole(end + 2)
   }
 
-  #reset(text: string): void {
+  #reset(octets: Uint8Array, text: string): void {
+    this.#octets = octets
     this.#text = text
     this.destination = null
     this.length = -1
     this.chunked = false
     this.close = false
     this.keepAlive10 = false
-    this.expectContinue = false
     this.credentials = ''
     this.forward = ''
     this.#path = ''
@@ -129,17 +130,18 @@ export class ProxyHead {
 
   #requestLine(from: number, lineEnd: number): HeadFault | null {
     const text = this.#text
+    const octets = this.#octets
     let i = from
-    let c = text.charCodeAt(i)
-    while ((CHAR_CLASS[c]! & TOKEN) !== 0) c = text.charCodeAt(++i)
+    let c = octets[i]!
+    while ((CHAR_CLASS[c]! & TOKEN) !== 0) c = octets[++i]!
     if (c !== SP || i === from || i - from > limits.METHOD_BYTES_MAX) return FAULTS.method
     this.method = text.slice(from, i)
     this.isConnect = this.method === 'CONNECT'
     this.idempotent = IDEMPOTENT.has(this.method)
     if (this.method === 'TRACE') return FAULTS.trace
     const start = ++i
-    c = text.charCodeAt(i)
-    while ((CHAR_CLASS[c]! & TARGET) !== 0) c = text.charCodeAt(++i)
+    c = octets[i]!
+    while ((CHAR_CLASS[c]! & TARGET) !== 0) c = octets[++i]!
     if (i - start > limits.TARGET_BYTES_MAX) return FAULTS.targetBytes
     if (c !== SP) return c > 0x20 ? FAULTS.target : BAD_LINE
     const bad = this.#version(i + 1, lineEnd)
@@ -148,11 +150,11 @@ export class ProxyHead {
   }
 
   #version(at: number, lineEnd: number): HeadFault | null {
-    const text = this.#text
-    if (lineEnd - at !== 8 || !text.startsWith('HTTP/', at)) return BAD_LINE
-    if (text.charCodeAt(at + 6) !== 46) return BAD_LINE
-    const minor = text.charCodeAt(at + 7) - 48
-    if (text.charCodeAt(at + 5) !== 49 || (minor !== 0 && minor !== 1)) return FAULTS.version
+    const octets = this.#octets
+    if (lineEnd - at !== 8 || !this.#text.startsWith('HTTP/', at)) return BAD_LINE
+    if (octets[at + 6] !== 46) return BAD_LINE
+    const minor = octets[at + 7]! - 48
+    if (octets[at + 5] !== 49 || (minor !== 0 && minor !== 1)) return FAULTS.version
     this.minor = minor
     return null
   }
@@ -181,13 +183,13 @@ export class ProxyHead {
   }
 
   #fields(start: number, end: number): HeadFault | null {
-    const text = this.#text
+    const octets = this.#octets
     let count = 0
     for (let at = start; at < end; ) {
-      const next = scanField(text, at, SPAN)
+      const next = scanField(octets, at, SPAN)
       if (next < 0) return FAULTS.field
       if (++count > limits.HEADER_COUNT_MAX) return FAULTS.headerCount
-      const id = NAMES.idOf(text, at, SPAN.nameEnd)
+      const id = NAMES.idOf(octets, at, SPAN.nameEnd)
       const bad = id === 0 ? null : this.#known(id, at, next)
       if (bad) return bad
       at = next
@@ -197,19 +199,17 @@ export class ProxyHead {
 
   #known(id: number, at: number, next: number): HeadFault | null {
     const text = this.#text
+    const octets = this.#octets
     const { valueStart, valueEnd } = SPAN
     switch (id) {
       case ID.contentLength:
         if (this.length >= 0) return FAULTS.lengthTwice
-        this.length = contentLength(text, valueStart, valueEnd)
+        this.length = contentLength(octets, valueStart, valueEnd)
         return this.length < 0 ? FAULTS.length : null
       case ID.transferEncoding:
         if (this.chunked || valueEnd - valueStart !== 7) return FAULTS.encoding
-        this.chunked = equalsToken(text, valueStart, 'chunked')
+        this.chunked = equalsToken(octets, valueStart, 'chunked')
         return this.chunked ? null : FAULTS.encoding
-      case ID.expect:
-        this.expectContinue = equalsToken(text, valueStart, '100-continue')
-        return null
       case ID.credentials:
         if (this.credentials !== '') return FAULTS.credentialsTwice
         this.credentials = text.slice(valueStart, valueEnd)
@@ -263,6 +263,7 @@ export class ProxyHead {
 }
 
 const SPAN = newFieldSpan()
+const NOTHING = new Uint8Array()
 
 /** `host[:port]` without user information; `defaultPort` 0: the port must be there. */
 function parseAuthority(text: string, defaultPort: number): Destination | null {

@@ -11,6 +11,8 @@ export const LF = 10
 export const SP = 32
 export const HTAB = 9
 export const COLON = 58
+export const HYPHEN = 45
+export const UNDERSCORE = 95
 
 export const CHAR_CLASS: Uint8Array = buildClasses()
 

@@ -9,24 +9,22 @@ const BRACKET_OPEN = 91
 const PORT_MAX = 65_535
 
 /**
- * Whether text[start, end) is uri-host [":" port] (RFC 9110 7.2): a name, IPv4, or IPv6 in brackets.
- * Without the comma that RFC 3986 allows in names: it would make one field out of two.
+ * Whether octets[start, end) is uri-host [":" port] (RFC 9110 7.2): a name, IPv4, or IPv6 in brackets;
+ * `text` is the same as a string. Without the comma that RFC 3986 allows in names: it would make one field out of two.
  */
-export function isHost(text: string, start: number, end: number): boolean {
+export function isHost(octets: Uint8Array, text: string, start: number, end: number): boolean {
   const i =
-    text.charCodeAt(start) === BRACKET_OPEN
-      ? afterV6(text, start, end)
-      : afterName(text, start, end)
+    octets[start] === BRACKET_OPEN ? afterV6(text, start, end) : afterName(octets, start, end)
   if (i <= start) return false
-  return i === end || (text.charCodeAt(i) === COLON && isPort(text, i + 1, end))
+  return i === end || (octets[i] === COLON && isPort(octets, i + 1, end))
 }
 
-function afterName(text: string, start: number, end: number): number {
+function afterName(octets: Uint8Array, start: number, end: number): number {
   let i = start
   while (i < end) {
-    const c = text.charCodeAt(i)
+    const c = octets[i]!
     if (NAME[c] === 1) i++
-    else if (c === PERCENT && i + 2 < end && isHex(text, i + 1) && isHex(text, i + 2)) i += 3
+    else if (c === PERCENT && i + 2 < end && isHex(octets[i + 1]!) && isHex(octets[i + 2]!)) i += 3
     else return i
   }
   return i
@@ -41,10 +39,10 @@ function afterV6(text: string, start: number, end: number): number {
 }
 
 /** May be empty (RFC 3986 3.2.3). */
-function isPort(text: string, start: number, end: number): boolean {
+function isPort(octets: Uint8Array, start: number, end: number): boolean {
   let port = 0
   for (let i = start; i < end; i++) {
-    const digit = text.charCodeAt(i) - 48
+    const digit = octets[i]! - 48
     if (digit < 0 || digit > 9) return false
     port = port * 10 + digit
     if (port > PORT_MAX) return false
@@ -52,4 +50,4 @@ function isPort(text: string, start: number, end: number): boolean {
   return true
 }
 
-const isHex = (text: string, i: number): boolean => (CHAR_CLASS[text.charCodeAt(i)]! & HEX) !== 0
+const isHex = (c: number): boolean => (CHAR_CLASS[c]! & HEX) !== 0

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { octetsOf } from '../latin1.ts'
 import { isBodiless, isHopeless, ResponseHead, type ResponseMode } from './response-head.ts'
 
 function scan(text: string, mode: ResponseMode = 'public') {
   const head = new ResponseHead()
-  return { head, bad: head.scan(text, 0, text.indexOf('\r\n\r\n'), mode) }
+  return { head, bad: head.scan(octetsOf(text), text, 0, text.indexOf('\r\n\r\n'), mode) }
 }
 
 describe('response heads that are refused', () => {

@@ -59,6 +59,7 @@ export class ResponseHead {
   /** Status code and reason: `200 OK`. */
   statusText = ''
 
+  #octets: Uint8Array = NOTHING
   #text = ''
   #keepFrom = 0
   #keepAlive = false
@@ -66,8 +67,18 @@ export class ResponseHead {
   #nominated: Set<string> | null = null
   #mode: ResponseMode = 'public'
 
-  /** Scans the head at text[from, end); returns why it is not one, or null. */
-  scan(text: string, from: number, end: number, mode: ResponseMode): string | null {
+  /**
+   * Scans the head at octets[from, end), which is followed by CRLF CRLF; `text` is the same as a string.
+   * Returns why it is not one, or null.
+   */
+  scan(
+    octets: Uint8Array,
+    text: string,
+    from: number,
+    end: number,
+    mode: ResponseMode,
+  ): string | null {
+    this.#octets = octets
     this.#text = text
     this.#mode = mode
     this.#keepAlive = false
@@ -88,20 +99,20 @@ export class ResponseHead {
 
   #statusLine(from: number, lineEnd: number): string | null {
     const text = this.#text
+    const octets = this.#octets
     if (lineEnd - from < 12 || !text.startsWith(VERSION, from)) return 'not an HTTP/1 response'
-    this.minor = text.charCodeAt(from + 7) - 48
+    this.minor = octets[from + 7]! - 48
     if (this.minor !== 0 && this.minor !== 1) return 'not an HTTP/1 response'
     let status = 0
     for (let i = from + 9; i < from + 12; i++) {
-      const digit = text.charCodeAt(i) - 48
+      const digit = octets[i]! - 48
       if (digit < 0 || digit > 9) return 'the status is not three digits'
       status = status * 10 + digit
     }
-    if (text.charCodeAt(from + 8) !== SP || status < 100) return 'the status line is malformed'
-    if (lineEnd > from + 12 && text.charCodeAt(from + 12) !== SP)
-      return 'the status line is malformed'
+    if (octets[from + 8] !== SP || status < 100) return 'the status line is malformed'
+    if (lineEnd > from + 12 && octets[from + 12] !== SP) return 'the status line is malformed'
     for (let i = from + 12; i < lineEnd; i++)
-      if ((CHAR_CLASS[text.charCodeAt(i)]! & FIELD) === 0) return 'the status line is malformed'
+      if ((CHAR_CLASS[octets[i]!]! & FIELD) === 0) return 'the status line is malformed'
     this.status = status
     // The usual one as a constant: nothing to slice, and compared by its address.
     this.statusText = text.startsWith(OK, from + 9) ? '200 OK' : text.slice(from + 9, lineEnd)
@@ -111,13 +122,13 @@ export class ResponseHead {
   }
 
   #scanFields(start: number, end: number): string | null {
-    const text = this.#text
+    const octets = this.#octets
     let count = 0
     for (let at = start; at < end; ) {
-      const next = scanField(text, at, SPAN)
+      const next = scanField(octets, at, SPAN)
       if (next < 0) return 'a header line is malformed'
       if (++count > limits.HEADER_COUNT_MAX) return 'too many header lines'
-      const id = NAMES.idOf(text, at, SPAN.nameEnd)
+      const id = NAMES.idOf(octets, at, SPAN.nameEnd)
       if (id !== 0) {
         const bad = this.#known(id, at, next)
         if (bad) return bad
@@ -129,21 +140,22 @@ export class ResponseHead {
 
   #known(id: number, at: number, next: number): string | null {
     const text = this.#text
+    const octets = this.#octets
     const { valueStart, valueEnd } = SPAN
     switch (id) {
       case ID.contentLength:
         if (this.#lengthSeen) return 'more than one Content-Length'
         this.#lengthSeen = true
-        this.length = contentLength(text, valueStart, valueEnd)
+        this.length = contentLength(octets, valueStart, valueEnd)
         if (this.length < 0) return 'Content-Length is not one number'
-        if (!isPlain(text, SPAN, next) || hasLeadingZero(text, valueStart, valueEnd))
+        if (!isPlain(octets, SPAN, next) || hasLeadingZero(octets, valueStart, valueEnd))
           this.#respell(next, String(this.length))
         return null
       case ID.transferEncoding:
         if (this.chunked || text.slice(valueStart, valueEnd).toLowerCase() !== 'chunked')
           return 'Transfer-Encoding is not exactly "chunked"'
         this.chunked = true
-        if (!isPlain(text, SPAN, next) || !text.startsWith('chunked', valueStart))
+        if (!isPlain(octets, SPAN, next) || !text.startsWith('chunked', valueStart))
           this.#respell(next, 'chunked')
         return null
       case ID.date:
@@ -224,6 +236,7 @@ const VERSION = 'HTTP/1.'
 const OK = '200 OK\r\n'
 const FRAMING = new Set(['content-length', 'transfer-encoding'])
 const SPAN = newFieldSpan()
+const NOTHING = new Uint8Array()
 
 /** No body, whatever the fields say (RFC 9112 6.3). */
 export const isBodiless = (status: number, toHead: boolean): boolean =>

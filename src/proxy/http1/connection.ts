@@ -10,7 +10,7 @@ import {
   type HeadFault,
 } from '../../base/http1/head-buffer.ts'
 import type { ResponseHead } from '../../base/http1/response-head.ts'
-import { latin1, writeLatin1 } from '../../base/latin1.ts'
+import { latin1, octetsOf, writeLatin1 } from '../../base/latin1.ts'
 import { own, type ReadSink, type SocketReader, writeRead } from '../../base/socket-reader.ts'
 import type { StreamBuffer } from '../../base/stream-buffers.ts'
 import type { Lease } from '../balance/balancer.ts'
@@ -159,7 +159,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
       const text = latin1(data, 0, Math.min(n, limits.HEAD_TEXT_BYTES))
       const end = text.indexOf('\r\n\r\n')
       if (end >= 0) {
-        this.#onHead(text, end, data, end + 4, n)
+        this.#onHead(data, text, end, data, end + 4, n)
         return
       }
       this.deadline = this.ctx.deadlines.now + this.headReadMs
@@ -170,17 +170,25 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     if (end >= 0) {
       const { text } = this.#head
       this.#head.clear()
-      this.#onHead(text, end, data, end + 4 - before, n)
+      this.#onHead(octetsOf(text), text, end, data, end + 4 - before, n)
       return
     }
     const fault = this.#head.fault(part)
     if (fault) this.#refuse(fault)
   }
 
-  #onHead(text: string, end: number, data: Buffer, bodyFrom: number, n: number): void {
+  /** A whole head: octets[0, end), and `text` is the same; what follows it is data[bodyFrom, n). */
+  #onHead(
+    octets: Buffer,
+    text: string,
+    end: number,
+    data: Buffer,
+    bodyFrom: number,
+    n: number,
+  ): void {
     const head = this.ctx.scratch.request
     const from = this.headStart(text)
-    const fault = from < 0 ? BAD_LINE : head.scan(text, from, end, this.trusted)
+    const fault = from < 0 ? BAD_LINE : head.scan(octets, text, from, end, this.trusted)
     if (fault) {
       this.#refuse(fault)
       return

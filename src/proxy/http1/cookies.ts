@@ -1,4 +1,5 @@
 import { equalsToken, newFieldSpan, scanField } from '../../base/http1/fields.ts'
+import { octetsOf } from '../../base/latin1.ts'
 
 const SPAN = newFieldSpan()
 
@@ -7,11 +8,12 @@ const SPAN = newFieldSpan()
  * `head`: request line and field lines that were scanned before.
  */
 export function cookieOf(head: string, name: string): string {
+  const octets = octetsOf(head)
   for (let at = head.indexOf('\r\n') + 2; at < head.length; ) {
     const from = at
-    at = scanField(head, from, SPAN)
+    at = scanField(octets, from, SPAN)
     if (at < 0) return ''
-    if (SPAN.nameEnd - from !== COOKIE.length || !equalsToken(head, from, COOKIE)) continue
+    if (SPAN.nameEnd - from !== COOKIE.length || !equalsToken(octets, from, COOKIE)) continue
     const value = find(head.slice(SPAN.valueStart, SPAN.valueEnd), name)
     if (value !== '') return value
   }

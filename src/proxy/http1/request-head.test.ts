@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { octetsOf } from '../../base/latin1.ts'
 import * as limits from '../limits.ts'
 import { RequestHead } from './request-head.ts'
 
 function scan(text: string, trusted = false) {
   const head = new RequestHead()
-  const fault = head.scan(text, 0, text.indexOf('\r\n\r\n'), trusted)
+  const fault = head.scan(octetsOf(text), text, 0, text.indexOf('\r\n\r\n'), trusted)
   return { head, fault }
 }
 const get = (...fields: string[]) => `GET / HTTP/1.1\r\n${fields.join('\r\n')}\r\n\r\n`
@@ -112,7 +113,7 @@ describe('heads that go on', () => {
   test('unchanged but for what is the edge’s to say', () => {
     const { head, fault } = scan(
       'POST /a?b=c|{} HTTP/1.1\r\nhOsT: Hello.fairway.test:80\r\nFly-Client-IP: 1.2.3.4\r\n' +
-        'X-Custom:  spaced \t\r\nFLY_REGION: x\r\nx_forwarded_for: 9.9.9.9\r\n' +
+        'X-Custom:  spaced \t\r\nFLY_REGION: x\r\nx_forwarded_for: 9.9.9.9\r\nfly-Client_ip: 9.9.9.9\r\n' +
         'X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\nX-Forwarded-Proto: https\r\n' +
         'X-Forwarded-Port: 8443\r\nFly-Prefer-Region: nrt\r\nFly-Force-Instance-Id: m1\r\n' +
         'Fly-Replay-Src: instance=x\r\nFly-Replay-Cache-Control: skip\r\nTE: trailers\r\n' +

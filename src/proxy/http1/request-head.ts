@@ -13,6 +13,7 @@ import {
 } from '../../base/http1/fields.ts'
 import { BAD_LINE, HEAD_TOO_LARGE, type HeadFault } from '../../base/http1/head-buffer.ts'
 import { isHost } from '../../base/http1/host.ts'
+import { octetsOf } from '../../base/latin1.ts'
 import * as limits from '../limits.ts'
 import { newRoutingFields, type RoutingFields } from './routing-fields.ts'
 
@@ -143,6 +144,7 @@ export class RequestHead {
    */
   forward = ''
 
+  #octets: Uint8Array = NOTHING
   #text = ''
   #keepFrom = 0
   #nominated: Set<string> | null = null
@@ -151,13 +153,20 @@ export class RequestHead {
   #hasUpgrade = false
 
   /**
-   * Scans the head at text[from, end), where `end` is the index of the CRLF CRLF that ends it.
+   * Scans the head at octets[from, end), where `end` is the index of the CRLF CRLF that ends it; `text`
+   * is the same as a string.
    * `trusted`: the head comes from another edge, and its fields are passed on as they are.
    */
-  scan(text: string, from: number, end: number, trusted: boolean): HeadFault | null {
+  scan(
+    octets: Uint8Array,
+    text: string,
+    from: number,
+    end: number,
+    trusted: boolean,
+  ): HeadFault | null {
     if (end < from) return BAD_LINE
     if (end - from > limits.HEAD_BYTES_MAX) return HEAD_TOO_LARGE
-    this.#reset(text, from, trusted)
+    this.#reset(octets, text, from, trusted)
     const lineEnd = text.indexOf('\r\n', from)
     const bad = this.#requestLine(from, lineEnd) ?? this.#fields(lineEnd + 2, end + 2)
     if (bad) return bad
@@ -165,7 +174,8 @@ export class RequestHead {
     return this.#whole()
   }
 
-  #reset(text: string, from: number, trusted: boolean): void {
+  #reset(octets: Uint8Array, text: string, from: number, trusted: boolean): void {
+    this.#octets = octets
     this.#text = text
     this.#keepFrom = from
     this.#nominated = null
@@ -190,14 +200,15 @@ export class RequestHead {
 
   #requestLine(from: number, lineEnd: number): HeadFault | null {
     const text = this.#text
+    const octets = this.#octets
     let i = from
-    let c = text.charCodeAt(i)
-    while ((CHAR_CLASS[c]! & TOKEN) !== 0) c = text.charCodeAt(++i)
+    let c = octets[i]!
+    while ((CHAR_CLASS[c]! & TOKEN) !== 0) c = octets[++i]!
     if (c !== SP || i === from || i - from > limits.METHOD_BYTES_MAX) return FAULTS.method
     this.#setMethod(text, from, i)
     const targetStart = ++i
-    c = text.charCodeAt(i)
-    while ((CHAR_CLASS[c]! & TARGET) !== 0) c = text.charCodeAt(++i)
+    c = octets[i]!
+    while ((CHAR_CLASS[c]! & TARGET) !== 0) c = octets[++i]!
     if (i - targetStart > limits.TARGET_BYTES_MAX) return FAULTS.targetBytes
     if (c !== SP || i === targetStart) return c > 0x20 ? FAULTS.target : FAULTS.line
     this.target = text.slice(targetStart, i)
@@ -218,11 +229,11 @@ export class RequestHead {
   }
 
   #version(at: number, lineEnd: number): HeadFault | null {
-    const text = this.#text
-    if (lineEnd - at !== 8 || !text.startsWith('HTTP/', at)) return FAULTS.line
-    if (text.charCodeAt(at + 6) !== 46) return FAULTS.line
-    const major = text.charCodeAt(at + 5) - 48
-    const minor = text.charCodeAt(at + 7) - 48
+    const octets = this.#octets
+    if (lineEnd - at !== 8 || !this.#text.startsWith('HTTP/', at)) return FAULTS.line
+    if (octets[at + 6] !== 46) return FAULTS.line
+    const major = octets[at + 5]! - 48
+    const minor = octets[at + 7]! - 48
     if (major !== 1 || (minor !== 0 && minor !== 1))
       return isDigit(major) && isDigit(minor) ? FAULTS.version : FAULTS.line
     this.minor = minor
@@ -240,7 +251,7 @@ export class RequestHead {
       if (!scheme) return FAULTS.targetForm
       const rest = target.slice(scheme[0].length)
       const authority = /^[^/?]*/.exec(rest)![0]
-      if (!isHost(authority, 0, authority.length)) return FAULTS.targetForm
+      if (!isHost(octetsOf(authority), authority, 0, authority.length)) return FAULTS.targetForm
       const path = rest.slice(authority.length)
       // RFC 9112 3.2.4: a server as a whole has no path.
       if (path === '' && this.method === 'OPTIONS') this.target = '*'
@@ -254,19 +265,19 @@ export class RequestHead {
   }
 
   #fields(start: number, end: number): HeadFault | null {
-    const text = this.#text
+    const octets = this.#octets
     const targetHost = this.host
     this.host = ''
     let count = 0
     for (let at = start; at < end; ) {
-      const next = scanField(text, at, SPAN)
+      const next = scanField(octets, at, SPAN)
       if (next < 0) return FAULTS.field
       if (++count > limits.HEADER_COUNT_MAX) return FAULTS.headerCount
-      const id = NAMES.idOf(text, at, SPAN.nameEnd)
+      const id = NAMES.idOf(octets, at, SPAN.nameEnd)
       if (id !== 0) {
         const bad = this.#known(id, at, next)
         if (bad) return bad
-      } else if (!this.#trusted && NAMES.aliasOf(text, at, SPAN.nameEnd) !== 0) {
+      } else if (!this.#trusted && NAMES.aliasOf(octets, at, SPAN.nameEnd) !== 0) {
         this.#drop(at, next)
       }
       at = next
@@ -290,23 +301,24 @@ export class RequestHead {
 
   #known(id: number, at: number, next: number): HeadFault | null {
     const text = this.#text
+    const octets = this.#octets
     const { valueStart, valueEnd } = SPAN
     switch (id) {
       case ID.host:
         if (this.host !== '') return FAULTS.hostTwice
-        if (!isHost(text, valueStart, valueEnd)) return FAULTS.host
+        if (!isHost(octets, text, valueStart, valueEnd)) return FAULTS.host
         this.host = text.slice(valueStart, valueEnd)
-        if (!isPlain(text, SPAN, next)) this.#respell(next, this.host)
+        if (!isPlain(octets, SPAN, next)) this.#respell(next, this.host)
         return null
       case ID.contentLength:
         if (this.length >= 0) return FAULTS.lengthTwice
-        this.length = contentLength(text, valueStart, valueEnd)
+        this.length = contentLength(octets, valueStart, valueEnd)
         if (this.length < 0) return FAULTS.length
-        if (!isPlain(text, SPAN, next) || hasLeadingZero(text, valueStart, valueEnd))
+        if (!isPlain(octets, SPAN, next) || hasLeadingZero(octets, valueStart, valueEnd))
           this.#respell(next, String(this.length))
         return null
       case ID.transferEncoding:
-        return this.#coding(text, valueStart, valueEnd, next)
+        return this.#coding(valueStart, valueEnd, next)
       case ID.expect:
         if (this.#hasExpect) return FAULTS.expectTwice
         this.#hasExpect = true
@@ -328,11 +340,13 @@ export class RequestHead {
     this.#keepFrom = next
   }
 
-  #coding(text: string, start: number, end: number, next: number): HeadFault | null {
+  #coding(start: number, end: number, next: number): HeadFault | null {
+    const text = this.#text
+    const octets = this.#octets
     if (this.chunked) return FAULTS.encoding
-    if (end - start === CHUNKED.length && equalsToken(text, start, CHUNKED)) {
+    if (end - start === CHUNKED.length && equalsToken(octets, start, CHUNKED)) {
       this.chunked = true
-      if (!isPlain(text, SPAN, next) || !text.startsWith(CHUNKED, start))
+      if (!isPlain(octets, SPAN, next) || !text.startsWith(CHUNKED, start))
         this.#respell(next, CHUNKED)
       return null
     }
@@ -423,6 +437,7 @@ export class RequestHead {
 const SEVERAL = ','
 
 const SPAN = newFieldSpan()
+const NOTHING = new Uint8Array()
 
 const isDigit = (n: number): boolean => n >= 0 && n <= 9
 

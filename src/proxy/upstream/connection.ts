@@ -2,7 +2,7 @@ import net from 'node:net'
 import type { Timed } from '../../base/deadlines.ts'
 import { BodyTracker } from '../../base/http1/body.ts'
 import { isBodiless, isHopeless } from '../../base/http1/response-head.ts'
-import { latin1 } from '../../base/latin1.ts'
+import { latin1, octetsOf } from '../../base/latin1.ts'
 import { type ReadSink, SocketReader, writeRead } from '../../base/socket-reader.ts'
 import type { StreamBuffer } from '../../base/stream-buffers.ts'
 import { DRAINING, reasonOfRefusal, refusalCode } from '../backhaul/preface.ts'
@@ -211,6 +211,7 @@ export class UpstreamConnection implements Timed, ReadSink {
     // A big first read is mostly body: its head is looked for in the beginning only.
     let text = latin1(data, 0, base === 0 ? Math.min(n, limits.HEAD_TEXT_BYTES) : n)
     if (base > 0) text = this.#partial + text
+    const octets = base > 0 ? octetsOf(text) : data
     let at = 0
     for (;;) {
       if (this.#state === STATE.accept) {
@@ -223,7 +224,7 @@ export class UpstreamConnection implements Timed, ReadSink {
         end = text.indexOf('\r\n\r\n', at)
       }
       if (end < 0) break
-      if (!this.#onWholeHead(text, at, end, base, n)) return
+      if (!this.#onWholeHead(octets, text, at, end, base, n)) return
       at = end + 4
     }
     this.#partial = text.slice(at)
@@ -262,10 +263,17 @@ export class UpstreamConnection implements Timed, ReadSink {
   }
 
   /** Returns whether another head follows (this one was interim). */
-  #onWholeHead(text: string, at: number, end: number, base: number, n: number): boolean {
+  #onWholeHead(
+    octets: Buffer,
+    text: string,
+    at: number,
+    end: number,
+    base: number,
+    n: number,
+  ): boolean {
     const user = this.#user!
     const head = this.#ctx.scratch.response
-    const bad = head.scan(text, at, end, user.responseMode)
+    const bad = head.scan(octets, text, at, end, user.responseMode)
     if (bad !== null) {
       this.#failSent(bad)
       return false
