@@ -21,6 +21,8 @@ export interface EdgeResult {
   readonly proxies: Readonly<Record<string, ProxyResult>>
   /** CPU per small request, ours to theirs: the median over the rounds of each round's own ratio. */
   readonly ratios: Readonly<Record<string, number>>
+  /** The same with a browser's fields. */
+  readonly browserRatios: Readonly<Record<string, number>>
 }
 
 export interface ProxyResult {
@@ -28,6 +30,8 @@ export interface ProxyResult {
   readonly cpuUs: number
   readonly userUs: number
   readonly sysUs: number
+  /** The same when the request has the fields of a browser, 700 octets of them. */
+  readonly browserUs: number
   readonly requestsPerSecond: number
   readonly p50Ms: number
   readonly p99Ms: number
@@ -42,6 +46,23 @@ export interface ProxyResult {
 /** How many are opened at once. */
 const CONNECTIONS = 64
 const IDLE_CONNECTIONS = 8_000
+/** As Chromium sends them for a page. */
+const BROWSER_FIELDS = [
+  'sec-ch-ua: "Chromium";v="142", "Not_A Brand";v="99"',
+  'sec-ch-ua-mobile: ?0',
+  'sec-ch-ua-platform: "Linux"',
+  'Upgrade-Insecure-Requests: 1',
+  'User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36',
+  'Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8',
+  'Sec-Fetch-Site: same-origin',
+  'Sec-Fetch-Mode: navigate',
+  'Sec-Fetch-User: ?1',
+  'Sec-Fetch-Dest: document',
+  'Referer: https://hello.example.com/products/list?page=2',
+  'Accept-Encoding: gzip, deflate, br, zstd',
+  'Accept-Language: en-GB,en-US;q=0.9,en;q=0.8',
+  'Cookie: _session=9f8a7s6d5f4g3h2j1k0l9f8a7s6d5f4g3h2j1k0l; theme=dark; consent=yes',
+]
 const WARM_UP_SECONDS = 4
 const START_MS = 10_000
 const ORIGIN_PORT = 19_001
@@ -102,7 +123,13 @@ export async function measureEdge({
     const results: Record<string, ProxyResult> = {}
     for (const sampled of proxies.values())
       results[sampled.spec.name] = await finish(sampled, seconds)
-    return { machine: describeMachine(), proxies: results, ratios: ratiosOf([...proxies.values()]) }
+    const sampled = [...proxies.values()]
+    return {
+      machine: describeMachine(),
+      proxies: results,
+      ratios: ratiosOf(sampled, ({ userUs, sysUs }) => userUs + sysUs),
+      browserRatios: ratiosOf(sampled, ({ browserUs }) => browserUs),
+    }
   } finally {
     for (const child of started) child.kill('SIGTERM')
     await Promise.all(started.map((child) => child.exitCode ?? once(child, 'exit')))
@@ -120,6 +147,7 @@ interface Sampled {
 interface Round {
   readonly userUs: number
   readonly sysUs: number
+  readonly browserUs: number
   readonly requestsPerSecond: number
   readonly p50Ms: number
   readonly p99Ms: number
@@ -128,16 +156,22 @@ interface Round {
 async function sampleRounds(proxies: Sampled[], rounds: number, seconds: number): Promise<void> {
   for (const { spec } of proxies) await wrk(`http://127.0.0.1:${spec.port}/`, WARM_UP_SECONDS)
   for (let i = 0; i < rounds; i++)
-    for (const { spec, pid, rounds: kept } of proxies) {
-      const before = cpuUs(pid)
-      const load = await wrk(`http://127.0.0.1:${spec.port}/`, seconds)
-      const after = cpuUs(pid)
-      kept.push({
-        userUs: (after.user - before.user) / load.requests,
-        sysUs: (after.sys - before.sys) / load.requests,
-        ...load,
-      })
+    for (const sampled of proxies) {
+      const { load, userUs, sysUs } = await sample(sampled, seconds)
+      const browser = await sample(sampled, seconds / 2, BROWSER_FIELDS)
+      sampled.rounds.push({ ...load, userUs, sysUs, browserUs: browser.userUs + browser.sysUs })
     }
+}
+
+async function sample({ spec, pid }: Sampled, seconds: number, fields: readonly string[] = []) {
+  const before = cpuUs(pid)
+  const load = await wrk(`http://127.0.0.1:${spec.port}/`, seconds, fields)
+  const after = cpuUs(pid)
+  return {
+    load,
+    userUs: (after.user - before.user) / load.requests,
+    sysUs: (after.sys - before.sys) / load.requests,
+  }
 }
 
 async function finish({ spec, pid, idleMb, rounds }: Sampled, seconds: number) {
@@ -150,6 +184,7 @@ async function finish({ spec, pid, idleMb, rounds }: Sampled, seconds: number) {
     cpuUs: round(median(rounds.map(({ userUs, sysUs }) => userUs + sysUs))),
     userUs: round(median(rounds.map(({ userUs }) => userUs))),
     sysUs: round(median(rounds.map(({ sysUs }) => sysUs))),
+    browserUs: round(median(rounds.map(({ browserUs }) => browserUs))),
     requestsPerSecond: Math.round(median(rounds.map((r) => r.requestsPerSecond))),
     p50Ms: round(median(rounds.map(({ p50Ms }) => p50Ms))),
     p99Ms: round(median(rounds.map(({ p99Ms }) => p99Ms))),
@@ -159,10 +194,12 @@ async function finish({ spec, pid, idleMb, rounds }: Sampled, seconds: number) {
   }
 }
 
-function ratiosOf(proxies: readonly Sampled[]): Record<string, number> {
+function ratiosOf(
+  proxies: readonly Sampled[],
+  cpu: (round: Round) => number,
+): Record<string, number> {
   const edge = proxies.find(({ spec }) => spec.name === 'edge')
   if (!edge) return {}
-  const cpu = ({ userUs, sysUs }: Round) => userUs + sysUs
   const ratio = (rounds: readonly Round[]) => medianRatio(edge.rounds, rounds, cpu)
   const others = proxies.filter((other) => other !== edge)
   return Object.fromEntries(
@@ -230,12 +267,13 @@ export const describeMachine = (): EdgeResult['machine'] => ({
   date: new Date().toISOString(),
 })
 
-export function printEdge({ proxies, ratios }: EdgeResult): void {
+export function printEdge({ proxies, ratios, browserRatios }: EdgeResult): void {
   const rows = Object.entries(proxies).map(([name, r]) => ({
     '': name,
     'CPU µs/request': r.cpuUs,
     user: r.userUs,
     sys: r.sysUs,
+    'µs/browser request': r.browserUs,
     'requests/s': r.requestsPerSecond,
     'p50 ms': r.p50Ms,
     'p99 ms': r.p99Ms,
@@ -245,7 +283,8 @@ export function printEdge({ proxies, ratios }: EdgeResult): void {
     'CPU µs/MB': r.cpuUsPerMb,
   }))
   console.table(rows)
-  for (const [name, ratio] of Object.entries(ratios)) console.log(`edge / ${name}: ${ratio}`)
+  for (const [name, ratio] of Object.entries(ratios))
+    console.log(`edge / ${name}: ${ratio}, with a browser's fields ${browserRatios[name]}`)
 }
 
 if (import.meta.main) {

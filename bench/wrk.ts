@@ -11,9 +11,17 @@ export interface Load {
   readonly p99Ms: number
 }
 
-/** Keep-alive requests from a core of their own; throws when one is not answered with 2xx. */
-export async function wrk(url: string, seconds: number): Promise<Load> {
-  const argv = ['-c', LOAD_CORE, 'wrk', '-t1', `-c${CONNECTIONS}`, `-d${seconds}`, '--latency', url]
+/**
+ * Keep-alive requests from a core of their own, with these field lines besides Host; throws when one is
+ * not answered with 2xx.
+ */
+export async function wrk(
+  url: string,
+  seconds: number,
+  fields: readonly string[] = [],
+): Promise<Load> {
+  const argv = ['-c', LOAD_CORE, 'wrk', '-t1', `-c${CONNECTIONS}`, `-d${seconds}`, '--latency']
+  argv.push(...fields.flatMap((line) => ['-H', line]), url)
   const child = spawn('taskset', argv, { stdio: ['ignore', 'pipe', 'inherit'] })
   let text = ''
   child.stdout.on('data', (data: Buffer) => {
