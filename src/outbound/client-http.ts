@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { BodyTracker } from '../base/http1/body.ts'
-import { BAD_LINE, HEAD_TOO_LARGE, HeadBuffer, type HeadFault } from '../base/http1/head-buffer.ts'
+import { HeadBuffer } from '../base/http1/head-buffer.ts'
+import { FAULTS, type HeadFault } from '../base/http1/head-faults.ts'
 import { HEAD_BYTES_MAX } from '../base/http1/limits.ts'
 import { latin1, octetsOf } from '../base/latin1.ts'
 import type { SocketReader } from '../base/socket-reader.ts'
@@ -112,9 +113,9 @@ export class HttpClient extends ClientConnection {
     while (text.startsWith('\r\n', from)) from += 2
     const fault =
       end < from
-        ? BAD_LINE
+        ? FAULTS.line
         : end - from > HEAD_BYTES_MAX
-          ? HEAD_TOO_LARGE
+          ? FAULTS.headBytes
           : head.scan(octetsOf(text), text, from, end)
     if (fault) {
       this.#refuseHead(fault)

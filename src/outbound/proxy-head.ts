@@ -1,4 +1,3 @@
-import { CHAR_CLASS, SP, TARGET, TOKEN } from '../base/http1/chars.ts'
 import {
   contentLength,
   equalsToken,
@@ -8,35 +7,23 @@ import {
   scanField,
   withoutFields,
 } from '../base/http1/fields.ts'
-import { BAD_LINE, type HeadFault } from '../base/http1/head-buffer.ts'
+import { badRequest, FAULTS, type HeadFault } from '../base/http1/head-faults.ts'
 import * as limits from '../base/http1/limits.ts'
+import { newRequestLine, scanRequestLine } from '../base/http1/request-line.ts'
 import { type Destination, parseHost } from '../model/destination.ts'
 
-const fault = (reason: string): HeadFault => ({ status: 400, reason })
-
-const FAULTS = {
-  method: fault('the method is not a token'),
+/** What can be wrong with a request to a proxy, besides. */
+const OWN_FAULTS = {
   trace: { status: 405, reason: 'TRACE is not served' },
-  target: fault('the request target has a character that must be percent-encoded'),
-  form: fault(
+  form: badRequest(
     'this is a proxy: write the target as http://host/path, or CONNECT host:port for everything else',
   ),
-  https: fault('https:// needs CONNECT; the proxy does not open TLS for its clients'),
-  destination: fault(
+  https: badRequest('https:// needs CONNECT; the proxy does not open TLS for its clients'),
+  destination: badRequest(
     'the target is not host:port with a host name or an address in its usual form',
   ),
-  version: { status: 505, reason: 'only HTTP/1.0 and HTTP/1.1 are spoken here' },
-  field: fault('a header line is malformed'),
-  hostTwice: fault('more than one Host header'),
-  length: fault('Content-Length is not one number'),
-  lengthTwice: fault('more than one Content-Length'),
-  encoding: fault('Transfer-Encoding is not exactly "chunked"'),
-  bothFramings: fault('Content-Length and Transfer-Encoding together'),
-  connectBody: fault('CONNECT with Content-Length or Transfer-Encoding'),
-  credentialsTwice: fault('more than one Proxy-Authorization'),
-  nominated: fault('the Connection header lists a header that frames or routes the request'),
-  targetBytes: { status: 414, reason: 'the request target is too long', limit: 'target_bytes' },
-  headerCount: { status: 431, reason: 'too many header lines', limit: 'header_count' },
+  connectBody: badRequest('CONNECT with Content-Length or Transfer-Encoding'),
+  credentialsTwice: badRequest('more than one Proxy-Authorization'),
 } as const satisfies Record<string, HeadFault>
 
 const ID = {
@@ -129,45 +116,26 @@ export class ProxyHead {
   }
 
   #requestLine(from: number, lineEnd: number): HeadFault | null {
-    const text = this.#text
-    const octets = this.#octets
-    let i = from
-    let c = octets[i]!
-    while ((CHAR_CLASS[c]! & TOKEN) !== 0) c = octets[++i]!
-    if (c !== SP || i === from || i - from > limits.METHOD_BYTES_MAX) return FAULTS.method
-    this.method = text.slice(from, i)
+    const bad = scanRequestLine(this.#octets, from, lineEnd, LINE)
+    if (bad) return bad
+    const { methodEnd, targetStart, targetEnd, minor } = LINE
+    this.method = this.#text.slice(from, methodEnd)
     this.isConnect = this.method === 'CONNECT'
     this.idempotent = IDEMPOTENT.has(this.method)
-    if (this.method === 'TRACE') return FAULTS.trace
-    const start = ++i
-    c = octets[i]!
-    while ((CHAR_CLASS[c]! & TARGET) !== 0) c = octets[++i]!
-    if (i - start > limits.TARGET_BYTES_MAX) return FAULTS.targetBytes
-    if (c !== SP) return c > 0x20 ? FAULTS.target : BAD_LINE
-    const bad = this.#version(i + 1, lineEnd)
-    if (bad) return bad
-    return this.isConnect ? this.#authorityForm(start, i) : this.#absoluteForm(start, i)
-  }
-
-  #version(at: number, lineEnd: number): HeadFault | null {
-    const octets = this.#octets
-    if (lineEnd - at !== 8 || !this.#text.startsWith('HTTP/', at)) return BAD_LINE
-    if (octets[at + 6] !== 46) return BAD_LINE
-    const minor = octets[at + 7]! - 48
-    if (octets[at + 5] !== 49 || (minor !== 0 && minor !== 1)) return FAULTS.version
     this.minor = minor
-    return null
+    if (this.method === 'TRACE') return OWN_FAULTS.trace
+    const target = this.#text.slice(targetStart, targetEnd)
+    return this.isConnect ? this.#authorityForm(target) : this.#absoluteForm(target)
   }
 
-  #authorityForm(start: number, end: number): HeadFault | null {
-    this.destination = parseAuthority(this.#text.slice(start, end), 0)
-    return this.destination ? null : FAULTS.destination
+  #authorityForm(target: string): HeadFault | null {
+    this.destination = parseAuthority(target, 0)
+    return this.destination ? null : OWN_FAULTS.destination
   }
 
-  #absoluteForm(start: number, end: number): HeadFault | null {
-    const target = this.#text.slice(start, end)
-    if (/^https:/i.test(target)) return FAULTS.https
-    if (!/^http:\/\//i.test(target)) return FAULTS.form
+  #absoluteForm(target: string): HeadFault | null {
+    if (/^https:/i.test(target)) return OWN_FAULTS.https
+    if (!/^http:\/\//i.test(target)) return OWN_FAULTS.form
     const rest = target.slice('http://'.length)
     const at = rest.search(/[/?]/)
     this.#authority = at < 0 ? rest : rest.slice(0, at)
@@ -179,7 +147,7 @@ export class ProxyHead {
         ? '*'
         : `/${path}`
     this.destination = parseAuthority(this.#authority, 80)
-    return this.destination ? null : FAULTS.destination
+    return this.destination ? null : OWN_FAULTS.destination
   }
 
   #fields(start: number, end: number): HeadFault | null {
@@ -211,7 +179,7 @@ export class ProxyHead {
         this.chunked = equalsToken(octets, valueStart, 'chunked')
         return this.chunked ? null : FAULTS.encoding
       case ID.credentials:
-        if (this.credentials !== '') return FAULTS.credentialsTwice
+        if (this.credentials !== '') return OWN_FAULTS.credentialsTwice
         this.credentials = text.slice(valueStart, valueEnd)
         break
       case ID.via:
@@ -250,7 +218,7 @@ export class ProxyHead {
     if (this.chunked && this.length >= 0) return FAULTS.bothFramings
     if (this.chunked && this.minor === 0) return FAULTS.encoding
     if (this.minor === 0 && !this.keepAlive10) this.close = true
-    if (this.isConnect) return this.chunked || this.length > 0 ? FAULTS.connectBody : null
+    if (this.isConnect) return this.chunked || this.length > 0 ? OWN_FAULTS.connectBody : null
     let fields = this.#kept + this.#text.slice(this.#keepFrom, end)
     if (this.#nominated) fields = withoutFields(fields, this.#nominated)
     // An HTTP/1.0 client could not read what the destination would send to a newer one.
@@ -262,6 +230,7 @@ export class ProxyHead {
   }
 }
 
+const LINE = newRequestLine()
 const SPAN = newFieldSpan()
 const NOTHING = new Uint8Array()
 

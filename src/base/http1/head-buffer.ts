@@ -1,34 +1,6 @@
 import { CHAR_CLASS, CR, LF, TOKEN } from './chars.ts'
-import { HEAD_BYTES_MAX, type MessageLimit } from './limits.ts'
-
-/** Why a head is refused: the status that the client gets, and the reason in words. */
-export interface HeadFault {
-  readonly status: 400 | 405 | 408 | 414 | 431 | 501 | 505
-  readonly reason: string
-  readonly limit?: MessageLimit
-}
-
-export const HEAD_TOO_LARGE: HeadFault = {
-  status: 431,
-  reason: 'the request head is too large',
-  limit: 'head_bytes',
-}
-export const BAD_LINE: HeadFault = {
-  status: 400,
-  reason: 'the request line is not "METHOD target HTTP/1.1"',
-}
-export const HEAD_TOO_LATE: HeadFault = {
-  status: 408,
-  reason: 'the request head did not come in time',
-}
-export const badBody = (fault: string | null): HeadFault => ({
-  status: 400,
-  reason: fault ?? 'the request body is malformed',
-})
-export const BODY_TOO_LATE: HeadFault = {
-  status: 408,
-  reason: 'the request body did not come in time',
-}
+import { FAULTS, type HeadFault } from './head-faults.ts'
+import { HEAD_BYTES_MAX } from './limits.ts'
 
 /**
  * A request head that comes in parts. Only the seam to the last part is searched, so that a client
@@ -68,13 +40,13 @@ export class HeadBuffer {
 
   /** What is wrong already, so that nobody waits for the end of what can never be a head. */
   fault(part: string): HeadFault | null {
-    if (this.#text.length > HEAD_BYTES_MAX) return HEAD_TOO_LARGE
+    if (this.#text.length > HEAD_BYTES_MAX) return FAULTS.headBytes
     const first = this.#text.charCodeAt(0)
-    if (first !== CR && (CHAR_CLASS[first]! & TOKEN) === 0) return BAD_LINE
+    if (first !== CR && (CHAR_CLASS[first]! & TOKEN) === 0) return FAULTS.line
     for (let i = part.indexOf('\n'); i >= 0; i = part.indexOf('\n', i + 1)) {
       const at = this.#text.length - part.length + i
-      if (this.#text.charCodeAt(at - 1) !== CR || at === 0) return BAD_LINE
+      if (this.#text.charCodeAt(at - 1) !== CR || at === 0) return FAULTS.line
     }
-    return first === LF ? BAD_LINE : null
+    return first === LF ? FAULTS.line : null
   }
 }

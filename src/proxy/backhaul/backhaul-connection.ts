@@ -1,4 +1,4 @@
-import type { HeadFault } from '../../base/http1/head-buffer.ts'
+import type { HeadFault } from '../../base/http1/head-faults.ts'
 import type { ResponseHead } from '../../base/http1/response-head.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import type { Lease } from '../balance/balancer.ts'

@@ -1,14 +1,8 @@
 import type { Socket } from 'node:net'
 import type { Timed } from '../../base/deadlines.ts'
 import { BodyTracker } from '../../base/http1/body.ts'
-import {
-  BAD_LINE,
-  BODY_TOO_LATE,
-  badBody,
-  HEAD_TOO_LATE,
-  HeadBuffer,
-  type HeadFault,
-} from '../../base/http1/head-buffer.ts'
+import { HeadBuffer } from '../../base/http1/head-buffer.ts'
+import { badBody, FAULTS, type HeadFault } from '../../base/http1/head-faults.ts'
 import type { ResponseHead } from '../../base/http1/response-head.ts'
 import { latin1, octetsOf, writeLatin1 } from '../../base/latin1.ts'
 import { own, type ReadSink, type SocketReader, writeRead } from '../../base/socket-reader.ts'
@@ -188,7 +182,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   ): void {
     const head = this.ctx.scratch.request
     const from = this.headStart(text)
-    const fault = from < 0 ? BAD_LINE : head.scan(octets, text, from, end, this.trusted)
+    const fault = from < 0 ? FAULTS.line : head.scan(octets, text, from, end, this.trusted)
     if (fault) {
       this.#refuse(fault)
       return
@@ -289,7 +283,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     if (this.#state === STATE.head) {
       counters.limit(this.#head.empty ? 'client_idle_ms' : 'head_read_ms')
       // Whoever has asked nothing would take an answer for that of its next request.
-      if (this.#head.begun && !this.trusted) this.#refuse(HEAD_TOO_LATE)
+      if (this.#head.begun && !this.trusted) this.#refuse(FAULTS.headLate)
       else this.socket.destroy()
     } else if (this.#ended || this.#state === STATE.linger || this.#state === STATE.tunnel) {
       counters.limit(this.#ended ? 'half_close_grace_ms' : 'linger')
@@ -297,7 +291,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     } else if (this.#state === STATE.body && !this.#paused && !this.trusted) {
       // It is the client who owes the next octet.
       counters.limit('request_body_ms')
-      this.#refuseBody(BODY_TOO_LATE)
+      this.#refuseBody(FAULTS.bodyLate)
     } else this.exchange.timeout()
   }
 

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { ChunkedScanner } from '../../base/http1/chunked.ts'
 import { withoutFields } from '../../base/http1/fields.ts'
-import type { HeadFault } from '../../base/http1/head-buffer.ts'
+import type { HeadFault } from '../../base/http1/head-faults.ts'
 import type { ResponseHead } from '../../base/http1/response-head.ts'
 import type { SocketReader } from '../../base/socket-reader.ts'
 import type { PortRoute } from '../../view/edge-view.ts'

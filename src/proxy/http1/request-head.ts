@@ -1,4 +1,4 @@
-import { CHAR_CLASS, isToken, SP, TARGET, TOKEN } from '../../base/http1/chars.ts'
+import { isToken } from '../../base/http1/chars.ts'
 import {
   contentLength,
   equalsToken,
@@ -11,36 +11,23 @@ import {
   trimBlanks,
   withoutFields,
 } from '../../base/http1/fields.ts'
-import { BAD_LINE, HEAD_TOO_LARGE, type HeadFault } from '../../base/http1/head-buffer.ts'
+import { badRequest, FAULTS, type HeadFault } from '../../base/http1/head-faults.ts'
 import { isHost } from '../../base/http1/host.ts'
+import { newRequestLine, scanRequestLine } from '../../base/http1/request-line.ts'
 import { octetsOf } from '../../base/latin1.ts'
 import * as limits from '../limits.ts'
 import { newRoutingFields, type RoutingFields } from './routing-fields.ts'
 
-const fault = (reason: string): HeadFault => ({ status: 400, reason })
-
-const FAULTS = {
-  line: BAD_LINE,
-  method: fault('the method is not a token'),
-  target: fault('the request target has a character that must be percent-encoded'),
-  targetForm: fault('the request target is neither a path, nor http://..., nor * for OPTIONS'),
-  authority: fault('the request target and the Host header name different hosts'),
+/** What can be wrong with a request for an app, besides. */
+const OWN_FAULTS = {
+  targetForm: badRequest('the request target is neither a path, nor http://..., nor * for OPTIONS'),
+  authority: badRequest('the request target and the Host header name different hosts'),
   // Not 405, which would have to say what the app allows (RFC 9110 15.5.6).
   connect: { status: 501, reason: 'CONNECT is not served here' },
-  version: { status: 505, reason: 'only HTTP/1.0 and HTTP/1.1 are spoken here' },
-  field: fault('a header line is malformed'),
-  hostMissing: fault('an HTTP/1.1 request needs a Host header'),
-  hostTwice: fault('more than one Host header'),
-  host: fault('the Host header is not a host'),
-  length: fault('Content-Length is not one number'),
-  lengthTwice: fault('more than one Content-Length'),
-  encoding: fault('Transfer-Encoding is not exactly "chunked"'),
+  hostMissing: badRequest('an HTTP/1.1 request needs a Host header'),
+  host: badRequest('the Host header is not a host'),
   unknownCoding: { status: 501, reason: 'no transfer coding but "chunked" is known here' },
-  bothFramings: fault('Content-Length and Transfer-Encoding together'),
-  nominated: fault('the Connection header lists a header that frames or routes the request'),
-  expectTwice: fault('more than one Expect or Upgrade header'),
-  targetBytes: { status: 414, reason: 'the request target is too long', limit: 'target_bytes' },
-  headerCount: { status: 431, reason: 'too many header lines', limit: 'header_count' },
+  expectTwice: badRequest('more than one Expect or Upgrade header'),
 } as const satisfies Record<string, HeadFault>
 
 const ID = {
@@ -164,8 +151,8 @@ export class RequestHead {
     end: number,
     trusted: boolean,
   ): HeadFault | null {
-    if (end < from) return BAD_LINE
-    if (end - from > limits.HEAD_BYTES_MAX) return HEAD_TOO_LARGE
+    if (end < from) return FAULTS.line
+    if (end - from > limits.HEAD_BYTES_MAX) return FAULTS.headBytes
     this.#reset(octets, text, from, trusted)
     const lineEnd = text.indexOf('\r\n', from)
     const bad = this.#requestLine(from, lineEnd) ?? this.#fields(lineEnd + 2, end + 2)
@@ -199,21 +186,11 @@ export class RequestHead {
   }
 
   #requestLine(from: number, lineEnd: number): HeadFault | null {
-    const text = this.#text
-    const octets = this.#octets
-    let i = from
-    let c = octets[i]!
-    while ((CHAR_CLASS[c]! & TOKEN) !== 0) c = octets[++i]!
-    if (c !== SP || i === from || i - from > limits.METHOD_BYTES_MAX) return FAULTS.method
-    this.#setMethod(text, from, i)
-    const targetStart = ++i
-    c = octets[i]!
-    while ((CHAR_CLASS[c]! & TARGET) !== 0) c = octets[++i]!
-    if (i - targetStart > limits.TARGET_BYTES_MAX) return FAULTS.targetBytes
-    if (c !== SP || i === targetStart) return c > 0x20 ? FAULTS.target : FAULTS.line
-    this.target = text.slice(targetStart, i)
-    const bad = this.#version(i + 1, lineEnd)
+    const bad = scanRequestLine(this.#octets, from, lineEnd, LINE)
     if (bad) return bad
+    this.#setMethod(this.#text, from, LINE.methodEnd)
+    this.target = this.#text.slice(LINE.targetStart, LINE.targetEnd)
+    this.minor = LINE.minor
     return this.#target(lineEnd)
   }
 
@@ -228,30 +205,18 @@ export class RequestHead {
     this.idempotent = false
   }
 
-  #version(at: number, lineEnd: number): HeadFault | null {
-    const octets = this.#octets
-    if (lineEnd - at !== 8 || !this.#text.startsWith('HTTP/', at)) return FAULTS.line
-    if (octets[at + 6] !== 46) return FAULTS.line
-    const major = octets[at + 5]! - 48
-    const minor = octets[at + 7]! - 48
-    if (major !== 1 || (minor !== 0 && minor !== 1))
-      return isDigit(major) && isDigit(minor) ? FAULTS.version : FAULTS.line
-    this.minor = minor
-    return null
-  }
-
   /** Brings the target to origin form (RFC 9112 3.2). */
   #target(lineEnd: number): HeadFault | null {
     const target = this.target
     const slash = target.charCodeAt(0) === 47
-    if (slash && this.minor === 1) return this.method === 'CONNECT' ? FAULTS.connect : null
-    if (this.method === 'CONNECT') return FAULTS.connect
+    if (slash && this.minor === 1) return this.method === 'CONNECT' ? OWN_FAULTS.connect : null
+    if (this.method === 'CONNECT') return OWN_FAULTS.connect
     if (!slash && !(target === '*' && this.method === 'OPTIONS')) {
       const scheme = /^https?:\/\//i.exec(target)
-      if (!scheme) return FAULTS.targetForm
+      if (!scheme) return OWN_FAULTS.targetForm
       const rest = target.slice(scheme[0].length)
       const authority = /^[^/?]*/.exec(rest)![0]
-      if (!isHost(octetsOf(authority), authority, 0, authority.length)) return FAULTS.targetForm
+      if (!isHost(octetsOf(authority), authority, 0, authority.length)) return OWN_FAULTS.targetForm
       const path = rest.slice(authority.length)
       // RFC 9112 3.2.4: a server as a whole has no path.
       if (path === '' && this.method === 'OPTIONS') this.target = '*'
@@ -284,7 +249,7 @@ export class RequestHead {
     }
     if (targetHost === '') return null
     if (this.host === '' && this.minor === 0) this.#addHost(targetHost)
-    return targetHost.toLowerCase() === this.host.toLowerCase() ? null : FAULTS.authority
+    return targetHost.toLowerCase() === this.host.toLowerCase() ? null : OWN_FAULTS.authority
   }
 
   /** The target that goes on no longer says it. */
@@ -306,7 +271,7 @@ export class RequestHead {
     switch (id) {
       case ID.host:
         if (this.host !== '') return FAULTS.hostTwice
-        if (!isHost(octets, text, valueStart, valueEnd)) return FAULTS.host
+        if (!isHost(octets, text, valueStart, valueEnd)) return OWN_FAULTS.host
         this.host = text.slice(valueStart, valueEnd)
         if (!isPlain(octets, SPAN, next)) this.#respell(next, this.host)
         return null
@@ -320,7 +285,7 @@ export class RequestHead {
       case ID.transferEncoding:
         return this.#coding(valueStart, valueEnd, next)
       case ID.expect:
-        if (this.#hasExpect) return FAULTS.expectTwice
+        if (this.#hasExpect) return OWN_FAULTS.expectTwice
         this.#hasExpect = true
         this.expectContinue = text.slice(valueStart, valueEnd).toLowerCase() === '100-continue'
         // An HTTP/1.0 client cannot wait for an interim response (RFC 9110 10.1.1).
@@ -350,7 +315,7 @@ export class RequestHead {
         this.#respell(next, CHUNKED)
       return null
     }
-    return endsWithChunked(text.slice(start, end)) ? FAULTS.unknownCoding : FAULTS.encoding
+    return endsWithChunked(text.slice(start, end)) ? OWN_FAULTS.unknownCoding : FAULTS.encoding
   }
 
   /** Fields that the edge replaces or takes away; between edges only their meaning is read. */
@@ -359,7 +324,7 @@ export class RequestHead {
       const bad = this.#connection(value)
       if (bad) return bad
     } else if (id === ID.upgrade) {
-      if (this.#hasUpgrade) return FAULTS.expectTwice
+      if (this.#hasUpgrade) return OWN_FAULTS.expectTwice
       this.#hasUpgrade = true
       this.upgrade = value
     } else if (id === ID.forwardedFor) {
@@ -410,7 +375,7 @@ export class RequestHead {
     if (this.chunked && this.length >= 0) return FAULTS.bothFramings
     // RFC 9112 6.1: a message of HTTP/1.0 with Transfer-Encoding has faulty framing.
     if (this.chunked && this.minor === 0) return FAULTS.encoding
-    if (this.host === '' && this.minor === 1) return FAULTS.hostMissing
+    if (this.host === '' && this.minor === 1) return OWN_FAULTS.hostMissing
     if (this.minor === 0) {
       this.close = this.close || !this.keepAlive10
       this.upgrade = ''
@@ -436,10 +401,9 @@ export class RequestHead {
 /** No valid value of anything. */
 const SEVERAL = ','
 
+const LINE = newRequestLine()
 const SPAN = newFieldSpan()
 const NOTHING = new Uint8Array()
-
-const isDigit = (n: number): boolean => n >= 0 && n <= 9
 
 const CHUNKED = 'chunked'
 

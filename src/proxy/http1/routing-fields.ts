@@ -1,4 +1,4 @@
-import type { HeadFault } from '../../base/http1/head-buffer.ts'
+import type { HeadFault } from '../../base/http1/head-faults.ts'
 import type { EdgeView } from '../../view/edge-view.ts'
 import { RegionOrder } from '../balance/region-order.ts'
 import { Steering } from '../balance/steering.ts'
