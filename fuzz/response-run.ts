@@ -24,7 +24,7 @@ export function judgeResponse(
   }
   same(found, 'interim responses', interim, heard.interim)
   same(found, 'status', response.status, heard.status)
-  same(found, 'reason', response.reason, heard.reason.replace(/^ /, ''))
+  same(found, 'reason', response.reason, heard.reason)
   same(found, 'body', response.body, heard.body)
   same(found, 'fields', grouped(response.fields), grouped(withoutEdge(heard, response.hasDate)))
   return found
