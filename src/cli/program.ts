@@ -1,64 +1,32 @@
 import { Command, CommanderError } from 'commander'
 import { FairwayError, messageOf } from '../base/errors.ts'
 import { VERSION } from '../base/version.ts'
-import { registerApps } from './commands/apps.ts'
-import { registerAuth, registerVersion } from './commands/auth.ts'
-import { registerCompletion } from './commands/completion.ts'
-import { registerConfig } from './commands/config.ts'
-import { registerDeploy } from './commands/deploy.ts'
-import { registerEgress } from './commands/egress.ts'
-import { registerIps } from './commands/ips.ts'
-import { registerLogs } from './commands/logs.ts'
-import { registerMachine } from './commands/machine.ts'
-import { registerOrgs } from './commands/orgs.ts'
-import { registerOutbound } from './commands/outbound.ts'
-import { registerRegions } from './commands/regions.ts'
-import { registerReleases } from './commands/releases.ts'
-import { registerRoute } from './commands/route.ts'
-import { registerScale } from './commands/scale.ts'
-import { registerSecrets } from './commands/secrets.ts'
-import { registerServices } from './commands/services.ts'
-import { registerStatus } from './commands/status.ts'
-import { registerTunnel } from './commands/tunnel.ts'
-import { registerWorldCommands } from './commands/world.ts'
+import { COMMANDS } from './commands.ts'
 import { ApiError, CommandEnd, cancelled, EXIT, exitCodeOf } from './errors.ts'
 import type { Io } from './io.ts'
 import { withGlobals, withGlobalsBelow } from './options.ts'
 
-const REGISTER = [
-  registerDeploy,
-  registerStatus,
-  registerApps,
-  registerIps,
-  registerEgress,
-  registerOutbound,
-  registerLogs,
-  registerRoute,
-  registerMachine,
-  registerScale,
-  registerSecrets,
-  registerServices,
-  registerReleases,
-  registerConfig,
-  registerRegions,
-  registerOrgs,
-  registerAuth,
-  registerVersion,
-]
-
-export function buildProgram(io: Io): Command {
+/**
+ * The command line for these arguments. Where they begin with a command's name, the others are not
+ * loaded: half of a short command's time would go into that.
+ */
+export async function buildProgram(io: Io, args: readonly string[] = []): Promise<Command> {
   const program = new Command('fairway')
     .description('Addresses, routing and machines for apps, on hosts of your own.')
     .version(VERSION, '-V, --version')
     .enablePositionalOptions()
     .showHelpAfterError('Run it with --help to see what it takes.')
-  for (const register of REGISTER) register(program, io)
+  const named = COMMANDS.filter(({ names }) => names.includes(args[0] ?? ''))
+  const loaded = await Promise.all(
+    (named.length > 0 ? named : COMMANDS).map(async ({ load, isOwn }) => ({
+      register: await load(),
+      isOwn,
+    })),
+  )
+  for (const { register, isOwn } of loaded) if (!isOwn) register(program, io)
   withGlobalsBelow(program)
   withGlobals(program)
-  // These talk to no API and have flags of their own.
-  registerWorldCommands(program)
-  registerTunnel(program, io)
-  registerCompletion(program, io)
+  for (const { register, isOwn } of loaded) if (isOwn) register(program, io)
   configure(program, io)
   return program
 }
@@ -79,7 +47,8 @@ function configure(command: Command, io: Io): void {
 /** Runs one command line (without node and script) and returns the exit code. */
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
   try {
-    await buildProgram(io).parseAsync([...args], { from: 'user' })
+    const program = await buildProgram(io, args)
+    await program.parseAsync([...args], { from: 'user' })
     return EXIT.ok
   } catch (error) {
     // Commander has printed its own; a group without a command shows its help and is an error.
