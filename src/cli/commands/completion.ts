@@ -3,6 +3,7 @@ import { completionOf } from '../completion/complete.ts'
 import { SCRIPTS, type Shell } from '../completion/scripts.ts'
 import type { Io } from '../io.ts'
 import { withExamples } from '../options.ts'
+import { buildProgram } from '../program.ts'
 
 const SHELLS = Object.keys(SCRIPTS) as Shell[]
 
@@ -21,6 +22,6 @@ export function registerCompletion(program: Command, io: Io): void {
     .command('__complete', { hidden: true })
     .argument('[words...]')
     .action(async (words: string[]) => {
-      io.stdout.write(await completionOf(program, io, words))
+      io.stdout.write(await completionOf(await buildProgram(io, words.slice(0, -1)), io, words))
     })
 }
