@@ -4,20 +4,17 @@ import type { Machine, MachineEvent, MachineState } from '../model/resources.ts'
 import type { LogLine } from '../model/wire.ts'
 import { type Adoption, planAdoption } from './adoption.ts'
 import { MachineEgressKeeper } from './egress.ts'
-import { exitedEvent, machineEvent } from './events.ts'
+import { type Chance, planExit, planFailedStart } from './ends.ts'
+import { machineEvent } from './events.ts'
 import { exitLines } from './lines.ts'
 import { nextStep, type Step } from './plan.ts'
 import { type MachineRecord, withEvents } from './record.ts'
-import { planRestart } from './restart.ts'
 import type { Sandbox, SandboxExit } from './runtime.ts'
 import { Standby } from './standby.ts'
-import { isFinal, newRun, restingTarget, STOPPING_STATE, stopEvents } from './steps.ts'
+import { newRun, restingTarget, STOPPING_STATE, stopEvents } from './steps.ts'
 import { Wake } from './wake.ts'
 import type { WorkerHost } from './worker-host.ts'
 
-/** A sandbox that cannot be made is tried so often, then the machine has failed. */
-export const START_FAILURES_MAX = 3
-const START_BACKOFF = { firstMs: 200, maxMs: 5_000 }
 /** A killed process that is still there after this is the kernel's; the worker tries again. */
 const KILL_TIMEOUT_MS = 10_000
 const STEP_BACKOFF = { firstMs: 500, maxMs: 10_000 }
@@ -214,6 +211,10 @@ export class MachineWorker {
     return nextStep(this.#record, restingTarget(this.#record), nowMs)
   }
 
+  get #chance(): Chance {
+    return { nowMs: this.#host.clock.now(), random: this.#host.random }
+  }
+
   get #isRunning(): boolean {
     return (this.#record.run?.startedAtMs ?? null) !== null
   }
@@ -391,24 +392,14 @@ export class MachineWorker {
   }
 
   async #startFailed(machine: Machine, error: unknown): Promise<void> {
-    const { clock, random } = this.#host
-    const message = messageOf(error)
-    const made = this.#record.run !== null
     const attempt = this.#startFailures++
-    const final = isFinal(error) || (made && attempt + 1 >= START_FAILURES_MAX)
-    const nowMs = clock.now()
-    if (attempt === 0 || final) this.#line('error', `Machine could not start: ${message}`)
-    this.#host.log.warn({ machine: this.id, attempt, final, error: message }, 'start failed')
-    const change = final
-      ? { state: 'failed' as const, generation: machine.generation, stoppedFor: null, retry: null }
-      : {
-          retry: {
-            atMs: nowMs + Math.round(backoffMs(attempt, random, START_BACKOFF)),
-            generation: machine.generation,
-          },
-        }
-    const failed = machineEvent(nowMs, 'start', 'failed', 'flyd', { error: message })
-    await this.#save({ run: null, ...change }, ...(final ? [failed] : []))
+    const made = this.#record.run !== null
+    const plan = planFailedStart(this.#record, machine, { error, attempt }, this.#chance)
+    const message = messageOf(error)
+    const about = { machine: this.id, attempt, final: plan.isFinal, error: message }
+    this.#host.log.warn(about, 'start failed')
+    if (attempt === 0 || plan.isFinal) this.#line('error', `Machine could not start: ${message}`)
+    await this.#save(plan.change, ...plan.events)
     this.report()
     // The next attempt finds clean ground.
     if (made) await this.#takeAway()
@@ -461,34 +452,15 @@ export class MachineWorker {
   }
 
   async #handleExit(exit: SandboxExit): Promise<void> {
-    const { clock, random, runtime } = this.#host
-    const { run, machine, restarts: before, generation } = this.#record
-    const requested = run!.stopRequested
-    const forMs = exit.atMs - (run!.startedAtMs ?? exit.atMs)
-    const plan = requested
-      ? { restarts: before, delayMs: null, exhausted: false }
-      : planRestart(machine.config, exit, { forMs, restarts: before }, random)
-    const restarting = plan.delayMs !== null
+    const { config } = this.#record.machine
+    const plan = planExit(this.#record, this.#target, exit, this.#chance)
     this.#host.stopped(this.id)
     this.#egress.stopped()
-    for (const [level, text] of exitLines(exit, plan, machine.config)) this.#line(level, text)
-    const nowMs = clock.now()
-    const exited = exitedEvent(exit, { requested, restarting, restarts: plan.restarts })
-    const acting = this.#target && this.#target.generation > generation
-    await this.#save(
-      {
-        run: null,
-        state: requested ? this.#record.state : restarting ? 'restarting' : 'stopped',
-        restarts: plan.restarts,
-        retry: restarting ? { atMs: nowMs + plan.delayMs!, generation } : null,
-        stoppedFor: requested && acting ? this.#target!.generation : this.#record.stoppedFor,
-      },
-      exited,
-      ...(restarting ? [machineEvent(nowMs, 'restart', 'starting', 'flyd')] : []),
-    )
+    for (const [level, text] of exitLines(exit, plan.restart, config)) this.#line(level, text)
+    await this.#save(plan.change, ...plan.events)
     this.#exit = null
     this.report()
-    await runtime.delete(this.id)
+    await this.#host.runtime.delete(this.id)
     if (this.#record.state === 'stopped') await this.#release()
   }
 
