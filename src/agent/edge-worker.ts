@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { keepCompiled } from '../base/compiled.ts'
+import { faultLog } from '../base/faults.ts'
 import type { FeedLine } from '../model/wire.ts'
 import { LoadTable } from '../proxy/balance/loads.ts'
 import { EdgeProxy } from '../proxy/edge-proxy.ts'
@@ -33,6 +34,7 @@ const proxy = new EdgeProxy({
   onReleased: (app) => say({ t: 'released', app }),
   observe: data.observe,
   onObserved: (batch) => say({ t: 'observed', batch }),
+  onFault: faultLog(console.error),
 })
 let draining = false
 

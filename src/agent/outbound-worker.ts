@@ -1,6 +1,7 @@
 import net from 'node:net'
 import { parentPort, workerData } from 'node:worker_threads'
 import { keepCompiled } from '../base/compiled.ts'
+import { faultLog } from '../base/faults.ts'
 import { encodeLine } from '../base/ndjson.ts'
 import { SourceSockets } from '../kernel/source-socket.ts'
 import { PORTS } from '../model/wire.ts'
@@ -40,6 +41,7 @@ const proxy = new OutboundProxy({
     else dropped++
   },
   ...(data.tls ? { tls: data.tls } : {}),
+  onFault: faultLog(console.error),
 })
 setInterval(flush, LOG_FLUSH_MS).unref()
 

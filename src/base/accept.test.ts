@@ -8,10 +8,12 @@ import { StreamBuffers } from './stream-buffers.ts'
 
 const MEMORY_BYTES = 64 * 1024
 
-function newMemory(streamsMax: number): ReadMemory & { refused: number } {
+function newMemory(streamsMax: number): ReadMemory & { refused: number; faults: unknown[] } {
   const memory = {
     buffer: Buffer.alloc(MEMORY_BYTES),
     refused: 0,
+    faults: [] as unknown[],
+    onFault: (error: unknown) => void memory.faults.push(error),
     streams: new StreamBuffers(MEMORY_BYTES, streamsMax, () => void memory.refused++),
   }
   return memory
@@ -111,4 +113,32 @@ test('an end, a reset and a pause are seen as with any socket', async () => {
   broken.client.resetAndDestroy()
   assert.deepEqual(await seenCode, ['ECONNRESET'])
   broken.close()
+})
+
+test('a fault of ours costs the connection that found it', async () => {
+  const bug = new Error('a bug')
+  const fail = () => {
+    throw bug
+  }
+  const onSockets = [
+    fail,
+    (socket: net.Socket, reader: SocketReader) => {
+      socket.on('error', () => {})
+      reader.sink = { onRead: fail }
+    },
+  ]
+  for (const onSocket of onSockets) {
+    const memory = newMemory(1)
+    const server = createReadingServer(memory, onSocket).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as net.AddressInfo
+    const client = net.connect({ port, host: '127.0.0.1' }).resume()
+    client.write('one')
+    const codes: unknown[] = []
+    client.on('error', (error: NodeJS.ErrnoException) => codes.push(error.code))
+    await new Promise((resolve) => client.once('close', resolve))
+    server.close()
+    assert.deepEqual(codes, ['ECONNRESET'])
+    assert.deepEqual(memory.faults, [bug])
+  }
 })

@@ -1,5 +1,6 @@
 import net from 'node:net'
 import { getSystemErrorName } from 'node:util'
+import { breakOff } from './ends.ts'
 import { FairwayError } from './errors.ts'
 import { type ReadMemory, SocketReader } from './socket-reader.ts'
 
@@ -31,8 +32,15 @@ export function createReadingServer(
       const { onread } = reader
       const options = { handle: accepted, onread, allowHalfOpen: true }
       const socket = new net.Socket(options as net.SocketConstructorOpts)
+      reader.socket = socket
       socket.setNoDelay(true)
-      onSocket(socket, reader)
+      try {
+        onSocket(socket, reader)
+      } catch (error) {
+        memory.onFault(error)
+        socket.on('error', () => {})
+        breakOff(socket)
+      }
     }
   })
   return server

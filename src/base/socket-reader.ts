@@ -1,4 +1,5 @@
 import type net from 'node:net'
+import { breakOff } from './ends.ts'
 import { latin1 } from './latin1.ts'
 import type { StreamBuffer, StreamBuffers } from './stream-buffers.ts'
 
@@ -17,6 +18,8 @@ export interface ReadMemory {
   readonly buffer: Buffer
   /** For those that carry much, so that it need not be copied in order to wait. */
   readonly streams: StreamBuffers
+  /** A sink has thrown, which is a fault of ours; its connection is broken off after this. */
+  onFault(error: unknown): void
 }
 
 /** A read that brings so much is followed by more, and copying that would cost as much as reading. */
@@ -30,6 +33,8 @@ const NO_CHANGE = undefined as unknown as Uint8Array
 export class SocketReader {
   /** Nobody: what comes is dropped. */
   sink: ReadSink | null = null
+  /** Whose reads these are. Whoever makes it sets this. */
+  socket: net.Socket | null = null
   /** For `net.connect` and `new net.Socket`. */
   readonly onread: net.OnReadOpts = {
     buffer: () => this.#next(),
@@ -48,7 +53,8 @@ export class SocketReader {
   /** For a socket of somebody else's making, such as one that speaks TLS. */
   static ofEvents(memory: ReadMemory, socket: net.Socket): SocketReader {
     const reader = new SocketReader(memory)
-    socket.on('data', (data: Buffer) => reader.sink?.onRead(data, data.length, null))
+    reader.socket = socket
+    socket.on('data', (data: Buffer) => reader.#give(data, data.length, null))
     return reader
   }
 
@@ -78,8 +84,19 @@ export class SocketReader {
 
   #onRead(n: number, data: Buffer): boolean {
     this.#streams = n >= STREAM_FROM_BYTES
-    this.sink?.onRead(data, n, this.#stream)
+    this.#give(data, n, this.#stream)
     return true
+  }
+
+  /** What somebody sends may find a fault of ours; it costs that connection, and not all the others. */
+  #give(data: Buffer, n: number, stream: StreamBuffer | null): void {
+    try {
+      this.sink?.onRead(data, n, stream)
+    } catch (error) {
+      this.sink = null
+      this.#memory.onFault(error)
+      if (this.socket) breakOff(this.socket)
+    }
   }
 
   #leave(): void {

@@ -1,5 +1,6 @@
 import type { OnReadOpts, Socket } from 'node:net'
 import type { Deadlines } from '../base/deadlines.ts'
+import type { OnFault } from '../base/faults.ts'
 import { ResponseHead } from '../base/http1/response-head.ts'
 import { READ_BUFFER_BYTES, StreamBuffers } from '../base/stream-buffers.ts'
 import type { OutboundCounters } from './counters.ts'
@@ -55,7 +56,13 @@ export class Scratch {
   readonly request = new ProxyHead()
   readonly response = new ResponseHead()
 
-  constructor(counters: OutboundCounters) {
+  readonly onFault: OnFault
+
+  constructor(counters: OutboundCounters, onFault: OnFault) {
+    this.onFault = (error) => {
+      counters.faults++
+      onFault(error)
+    }
     const onRefused = () => void counters.streamsRefused++
     this.streams = new StreamBuffers(STREAM_BUFFER_BYTES, STREAM_BUFFERS_MAX, onRefused)
   }

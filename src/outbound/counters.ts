@@ -17,6 +17,8 @@ export class OutboundCounters {
   lookups = 0
   /** Reads that found all of STREAM_BUFFERS_MAX in use. */
   streamsRefused = 0
+  /** Connections that a fault of ours has closed. */
+  faults = 0
   /** Log lines that were left out. */
   logDropped = 0
   readonly finished: Record<Protocol, number> = { connect: 0, http: 0, socks5: 0 }
@@ -41,6 +43,7 @@ export type CounterSnapshot = Pick<
   | 'bytesDown'
   | 'lookups'
   | 'streamsRefused'
+  | 'faults'
   | 'logDropped'
   | 'finished'
   | 'failed'

@@ -9,6 +9,7 @@ const PLAIN = [
   ['source_failovers_total', 'counter', 'failovers'],
   ['lookups_total', 'counter', 'lookups'],
   ['stream_buffers_refused_total', 'counter', 'streamsRefused'],
+  ['faults_total', 'counter', 'faults'],
   ['log_lines_dropped_total', 'counter', 'logDropped'],
 ] as const
 

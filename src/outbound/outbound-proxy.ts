@@ -4,6 +4,7 @@ import tls from 'node:tls'
 import { createReadingServer } from '../base/accept.ts'
 import { systemClock } from '../base/clock.ts'
 import { Deadlines } from '../base/deadlines.ts'
+import { fatal, type OnFault } from '../base/faults.ts'
 import { SocketReader } from '../base/socket-reader.ts'
 import { HttpClient } from './client-http.ts'
 import { SocksClient } from './client-socks.ts'
@@ -29,6 +30,8 @@ export interface OutboundOptions {
   readonly tls?: { readonly cert: string; readonly key: string }
   /** Milliseconds since the epoch. */
   readonly now?: () => number
+  /** A fault of ours that costs one connection; not given: it ends the process. */
+  readonly onFault?: OnFault
 }
 
 const DRAIN_LOOK_MS = 50
@@ -51,7 +54,7 @@ export class OutboundProxy {
       deadlines,
       counters,
       connections: new Set(),
-      scratch: new Scratch(counters),
+      scratch: new Scratch(counters, options.onFault ?? fatal),
       now,
       onLine: options.onLine,
       draining: false,

@@ -38,6 +38,7 @@ export class Upstream implements ReadSink {
     this.#reader = new SocketReader(ctx.scratch)
     this.#reader.sink = this
     this.socket = ctx.connect({ ...to, onread: this.#reader.onread }, source)
+    this.#reader.socket = this.socket
     this.socket.on('connect', onConnect)
     this.socket.on('end', () => this.user?.onUpstreamEnd())
     this.socket.on('drain', () => this.user?.onUpstreamDrain())

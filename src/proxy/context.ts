@@ -1,4 +1,5 @@
 import type { Deadlines } from '../base/deadlines.ts'
+import type { OnFault } from '../base/faults.ts'
 import { ResponseHead } from '../base/http1/response-head.ts'
 import { READ_BUFFER_BYTES, type StreamBuffer, StreamBuffers } from '../base/stream-buffers.ts'
 import type { EdgeView } from '../view/edge-view.ts'
@@ -71,7 +72,13 @@ export class Scratch {
   readonly request = new RequestHead()
   readonly response = new ResponseHead()
 
-  constructor(counters: Counters) {
+  readonly onFault: OnFault
+
+  constructor(counters: Counters, onFault: OnFault) {
+    this.onFault = (error) => {
+      counters.error('fault')
+      onFault(error)
+    }
     const onRefused = () => counters.limit('stream_buffers')
     this.streams = new StreamBuffers(STREAM_BUFFER_BYTES, STREAM_BUFFERS_MAX, onRefused)
   }

@@ -400,3 +400,32 @@ test('metrics name every count', async () => {
   assert.equal(totals.connections_accepted, 1)
   assert.ok(totals.client_bytes_sent! > 50)
 })
+
+test('a fault of ours ends the connection whose request finds it, and is counted', async () => {
+  const faults: unknown[] = []
+  const app = async (name: string) => ({
+    name,
+    sharedV4: SHARED,
+    machines: [{ id: `m-${name}`, services: [{ port: 80, internalPort: await says(name) }] }],
+  })
+  const edge = await lab.edge([await app('well'), await app('ill')], {
+    address: SHARED,
+    onFault: (error) => faults.push(error),
+  })
+  const routes = edge.view.app.bind(edge.view)
+  const bug = new Error('a bug')
+  edge.view.app = (name) => {
+    if (name === 'ill') throw bug
+    return routes(name)
+  }
+  const other = lab.client(edge.port)
+  await other.send(get('well.fairway.test')).until(/well$/)
+  const client = lab.client(edge.port)
+  await client.send(get('ill.fairway.test')).end()
+  assert.equal(client.text, '')
+  other.text = ''
+  await other.send(get('well.fairway.test')).until(/well$/)
+  assert.deepEqual(faults, [bug])
+  assert.equal(edge.error('fault'), 1)
+  await eventually(() => edge.count('connections') === 1)
+})

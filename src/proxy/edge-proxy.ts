@@ -1,5 +1,6 @@
 import type net from 'node:net'
 import { Deadlines } from '../base/deadlines.ts'
+import { fatal, type OnFault } from '../base/faults.ts'
 import type { Explanation } from '../model/explanation.ts'
 import type { Endpoint } from '../model/resources.ts'
 import type { EdgeView } from '../view/edge-view.ts'
@@ -45,6 +46,8 @@ export interface EdgeProxyOptions {
   readonly random?: () => number
   /** What is written down of requests; nothing when not given. */
   readonly observe?: ObserveChoices
+  /** A fault of ours that costs one connection; not given: it ends the process. */
+  readonly onFault?: OnFault
   /** Lines and spans on their way out; each is acknowledged by `observed`. */
   readonly onObserved?: (batch: ObservedBatch) => void
 }
@@ -86,7 +89,7 @@ export class EdgeProxy {
       ...{
         clock,
         apps: new AppMetrics(counters),
-        scratch: new Scratch(counters),
+        scratch: new Scratch(counters, options.onFault ?? fatal),
         connections: new Set(),
       },
       ...{ random, appLog, retries: new RetryBudgets(), stickyTokens: new StickyTokens() },

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -94,10 +94,19 @@ export async function upWorld(
     exec: (place, command, o) => fairway(['world', 'exec', place, '--', ...command], o),
     async close() {
       await fairway(['down'], { check: false })
+      const faults = faultsIn(stateDir)
       rmSync(stateDir, { recursive: true, force: true })
+      if (faults.length > 0) throw new Error(`faults of ours were survived:\n${faults.join('\n')}`)
     },
   }
 }
+
+/** What the world's edges and outbound proxies wrote down of them (src/base/faults.ts). */
+const faultsIn = (stateDir: string): string[] =>
+  readdirSync(stateDir, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.log'))
+    .flatMap((name) => readFileSync(join(stateDir, name), 'utf8').match(FAULT) ?? [])
+const FAULT = /^.*fault: a connection was closed.*(\n +at .*)*/gm
 
 const PATIENCE = 6
 

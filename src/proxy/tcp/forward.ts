@@ -216,6 +216,7 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
     this.#dialledAt = this.#ctx.clock()
     const reader = new SocketReader(this.#ctx.scratch)
     const upstream = this.#connect(claimed, reader)
+    reader.socket = upstream
     this.#upstream = upstream
     upstream.on('error', (error: NodeJS.ErrnoException) => {
       if (upstream === this.#upstream && !this.#open) this.#onFailed(codeOf(error, claimed))

@@ -69,6 +69,7 @@ export class UpstreamConnection implements Timed, ReadSink {
       allowHalfOpen: true,
       onread: this.#reader.onread,
     })
+    this.#reader.socket = this.#socket
     this.#socket.on('connect', () => this.#onConnect())
     this.#socket.on('drain', () => this.#onDrain())
     this.#socket.on('end', () => this.#onEnd())
