@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -102,10 +102,15 @@ export async function upWorld(
 }
 
 /** What the world's edges and outbound proxies wrote down of them (src/base/faults.ts). */
-const faultsIn = (stateDir: string): string[] =>
-  readdirSync(stateDir, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.log'))
-    .flatMap((name) => readFileSync(join(stateDir, name), 'utf8').match(FAULT) ?? [])
+function faultsIn(stateDir: string): string[] {
+  const logDir = join(stateDir, 'log')
+  if (!existsSync(logDir)) return []
+  return readdirSync(logDir, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.log'))
+    .flatMap(({ parentPath, name }) => {
+      return readFileSync(join(parentPath, name), 'utf8').match(FAULT) ?? []
+    })
+}
 const FAULT = /^.*fault: a connection was closed.*(\n +at .*)*/gm
 
 const PATIENCE = 6
