@@ -165,7 +165,6 @@ export class Forwarder implements UpstreamUser {
   #onHead(data: Buffer, stream: StreamBuffer | null): void {
     const before = this.#partial.length
     const text = this.#partial + latin1(data, 0, data.length)
-    const octets = before === 0 ? data : octetsOf(text)
     let from = 0
     for (;;) {
       const end = text.indexOf('\r\n\r\n', from)
@@ -178,6 +177,7 @@ export class Forwarder implements UpstreamUser {
         return
       }
       const head = this.#ctx.scratch.response
+      const octets = before === 0 ? data : octetsOf(text)
       const bad = head.scan(octets, text, from, end, 'pristine')
       if (bad || head.status === 101) {
         this.#fail('bad_response', bad ?? 'it switched protocols without being asked')

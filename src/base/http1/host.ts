@@ -10,7 +10,8 @@ const PORT_MAX = 65_535
 
 /**
  * Whether octets[start, end) is uri-host [":" port] (RFC 9110 7.2): a name, IPv4, or IPv6 in brackets;
- * `text` is the same as a string. Without the comma that RFC 3986 allows in names: it would make one field out of two.
+ * `text` is the same as a string. Without the comma that RFC 3986 allows in names: it would make one
+ * field out of two.
  */
 export function isHost(octets: Uint8Array, text: string, start: number, end: number): boolean {
   const i =

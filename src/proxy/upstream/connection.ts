@@ -212,7 +212,6 @@ export class UpstreamConnection implements Timed, ReadSink {
     // A big first read is mostly body: its head is looked for in the beginning only.
     let text = latin1(data, 0, base === 0 ? Math.min(n, limits.HEAD_TEXT_BYTES) : n)
     if (base > 0) text = this.#partial + text
-    const octets = base > 0 ? octetsOf(text) : data
     let at = 0
     for (;;) {
       if (this.#state === STATE.accept) {
@@ -225,6 +224,8 @@ export class UpstreamConnection implements Timed, ReadSink {
         end = text.indexOf('\r\n\r\n', at)
       }
       if (end < 0) break
+      // Copied for a whole head alone: an app that sends an octet at a time has no head yet.
+      const octets = base > 0 ? octetsOf(text) : data
       if (!this.#onWholeHead(octets, text, at, end, base, n)) return
       at = end + 4
     }
