@@ -1,9 +1,14 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { processesIn } from '../../src/world/control.ts'
 import { runningWorld, worldState } from '../../src/world/state.ts'
+import type { TestWorld } from '../support/world.ts'
+import type { Live } from './collect.ts'
 
-/** What a process holds, seen from outside. */
-export interface Sample {
+const COLLECT = join(import.meta.dirname, 'collect.ts')
+
+/** What a process holds once it has collected its garbage. */
+export interface Sample extends Live {
   readonly rssMb: number
   readonly descriptors: number
 }
@@ -11,6 +16,8 @@ export interface Sample {
 export interface WatchedProcess {
   readonly name: string
   readonly pid: number
+  /** Where its inspector can be reached. */
+  readonly place: string
 }
 
 /** The processes of a world that began with one of these files and whose configuration names a place. */
@@ -24,10 +31,11 @@ export function findProcesses(
   return wanted.map(({ name, file, place }) => {
     const found = commands.filter(
       ({ argv }) =>
-        argv.some((word) => word.endsWith(file)) && argv.some((word) => word.includes(place)),
+        argv.some((word) => word.endsWith(file)) &&
+        argv.some((word) => word.split(/[/.]/).includes(place)),
     )
     if (found.length !== 1) throw new Error(`${found.length} processes are ${name}, not one`)
-    return { name, pid: found[0]!.pid }
+    return { name, pid: found[0]!.pid, place }
   })
 }
 
@@ -39,33 +47,25 @@ const argvOf = (pid: number): string[] => {
   }
 }
 
-const SAMPLES = 8
-const SAMPLE_EVERY_MS = 250
-
 /**
- * The least of some samples: what is collected in a moment is no growth. Throws when the process is
- * another one by now.
+ * What heaps have not collected yet says nothing of what is lost: it is collected first. Throws when
+ * the process is another one by now.
  */
-export async function sample({ name, pid }: WatchedProcess): Promise<Sample> {
-  const samples: Sample[] = []
-  for (let i = 0; i < SAMPLES; i++) {
-    samples.push(sampleNow(name, pid))
-    await new Promise((resolve) => setTimeout(resolve, SAMPLE_EVERY_MS))
-  }
-  return {
-    rssMb: Math.min(...samples.map((one) => one.rssMb)),
-    descriptors: Math.min(...samples.map((one) => one.descriptors)),
-  }
-}
-
-function sampleNow(name: string, pid: number): Sample {
+export async function sample(
+  { exec }: Pick<TestWorld, 'exec'>,
+  watched: WatchedProcess,
+): Promise<Sample> {
+  const { name, pid, place } = watched
   try {
+    process.kill(pid, 'SIGUSR1')
+    const { stdout } = await exec(place, [process.execPath, COLLECT])
     const [, kb = '0'] = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
     return {
+      ...(JSON.parse(stdout) as Live),
       rssMb: Math.round(Number(kb) / 1024),
       descriptors: readdirSync(`/proc/${pid}/fd`).length,
     }
   } catch (cause) {
-    throw new Error(`${name} (${pid}) is gone, though nobody ended it`, { cause })
+    throw new Error(`${name} (${pid}) cannot be looked at`, { cause })
   }
 }
