@@ -19,7 +19,7 @@ interface Task {
 const AT_ONCE = 64
 const SETTLE_MS = 5_000
 /** Origins write down what they refuse after they have answered. */
-const LATE_MS = 50
+const LATE_MS = 500
 
 export class RequestBatches {
   readonly #origins: Origins

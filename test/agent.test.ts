@@ -167,7 +167,8 @@ function inside(root: string): void {
     const wait = `/v1/apps/hello/machines/${machine.id}/wait?state=started&timeout=60`
     const waited = await control.api('GET', wait)
     assert.equal(waited.status, 200, waited.text)
-    assert.equal(running('4242').length, 1)
+    // It is `runc` for a moment before.
+    await eventually('it runs', () => running('4242').length === 1)
     const state = () => index.app('hello')?.port('tcp', 80)?.candidates[0]?.endpoint.state
     await eventually('the edge sees it started', () => state() === 'started')
     const { waiting } = await context.edges.waitFor(index.revision, 2_000)

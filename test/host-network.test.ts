@@ -367,7 +367,7 @@ function keepTalking(place: string, address: string) {
   return { lost: async () => 60 - (await counting) }
 }
 
-async function eventually(probe: () => Promise<boolean>, timeoutMs = 8_000): Promise<boolean> {
+async function eventually(probe: () => Promise<boolean>, timeoutMs = 60_000): Promise<boolean> {
   const end = Date.now() + timeoutMs
   while (Date.now() < end) {
     if (await probe()) return true

@@ -24,6 +24,7 @@ import type { ExecLine, LogLine, MachineReport } from '../src/model/wire.ts'
 import { SECRET, startRig } from '../src/outbound/testing.ts'
 import type { AgentSettings, FromAgent, ToAgent } from './support/machine-agent.ts'
 import { IS_SOAK, scaled } from './support/soak.ts'
+import { eventually } from './support/world.ts'
 
 const WORLD = 'FAIRWAY_TEST_MACHINE_WORLD'
 const CGROUP = `/fairway-test-${process.pid}`
@@ -355,7 +356,7 @@ function inside(): void {
     // A process left behind on purpose lives on, though it holds the streams.
     const behind = await run('sleep 931 & echo done')
     assert.deepEqual([behind.end, behind.stdout.toString()], [{ code: 0, signal: 0 }, 'done\n'])
-    assert.ok((await commands()).includes('sleep 931'))
+    await eventually('it goes on', 10_000, async () => (await commands()).includes('sleep 931'))
     const files = await readdir(join(settings('x').stateDir, 'machines', busy.id))
     assert.deepEqual(
       files.filter((name) => name.startsWith('exec-')),
@@ -568,12 +569,11 @@ function inside(): void {
     const before = Number(readFileSync(pidFile, 'utf8'))
     process.kill(before, 'SIGKILL')
     await agent.until(orphan.id, ({ events }) => events.some(({ type }) => type === 'exit'))
-    const again = agent.reports.length
-    while (!agent.reports.slice(again).some(({ report }) => report.state === 'started'))
-      await delay(20)
+    const sleeps = async () =>
+      (await agent.ps(orphan.id)).filter(({ command }) => command.startsWith('sleep')).length
+    // It is `runc`, then `sh`, before it is `sleep`.
+    await eventually('it starts anew', 10_000, async () => (await sleeps()) === 1)
     assert.notEqual(Number(readFileSync(pidFile, 'utf8')), before)
-    const processes = await agent.ps(orphan.id)
-    assert.equal(processes.filter(({ command }) => command.startsWith('sleep')).length, 1)
     agent.send({ t: 'apply', machines: [] })
     await agent.until(orphan.id, ({ gone }) => gone)
     await agent.kill()

@@ -10,6 +10,7 @@ import { issueServerCertificate, loadOrCreateCa } from '../src/control/ca.ts'
 import { systemExec } from '../src/kernel/exec.ts'
 import type { EgressPair, OutboundProxy } from '../src/model/resources.ts'
 import { at, buildWorld, endWorld, PLACES, PUBLIC } from './host-network/world.ts'
+import { eventually } from './support/world.ts'
 
 /**
  * The outbound proxy on a host, with real packets and real clients. The far end sees which address
@@ -297,8 +298,11 @@ function inside(): void {
         if (![A4, B4].includes(seen)) failures++
       }
     })()
-    const soon = new Date(Date.now() + 4_000).toISOString()
     await put({ credentials: [credential('p1-one', SECRET), credential('p1-two', NEXT)] })
+    await eventually('the new one is served', 10_000, async () =>
+      [A4, B4].includes(await who('-x', url('http', 9293, NEXT, 'p1-two'))),
+    )
+    const soon = new Date(Date.now() + 4_000).toISOString()
     await put({ credentials: [credential('p1-one', SECRET, soon), credential('p1-two', NEXT)] })
     current = { name: 'p1-two', secret: NEXT }
     await new Promise((resolve) => setTimeout(resolve, 5_000))
@@ -313,8 +317,9 @@ function inside(): void {
 
   test('a process that is killed is back, and the listener was never closed', async () => {
     const killed = host.ask('kill')
-    assert.ok([A4, B4].includes(await who('-x', url())))
+    await eventually('one is served', 10_000, async () => [A4, B4].includes(await who('-x', url())))
     await killed
+    assert.ok([A4, B4].includes(await who('-x', url())), 'by the process that is back')
   })
 
   test('every request is in the log, no secret is, and the numbers are there', async () => {

@@ -69,10 +69,14 @@ async function receiver(answers: (n: number) => number | object | 'hang') {
   return { endpoint: `http://127.0.0.1:${port}`, received }
 }
 
-function exporter(endpoint: string, headers: Record<string, string> = {}) {
+/** Whoever answers may be slow to. */
+const ANSWERED_MS = 60_000
+const HANGING_MS = 200
+
+function exporter(endpoint: string, headers: Record<string, string> = {}, timeoutMs = ANSWERED_MS) {
   const problems: string[] = []
   const made = new OtlpExporter({
-    ...{ endpoint, headers, resource: RESOURCE, random: () => 0.5, timeoutMs: 200 },
+    ...{ endpoint, headers, resource: RESOURCE, random: () => 0.5, timeoutMs },
     clock: { now: Date.now, sleep: () => new Promise((resolve) => setImmediate(resolve)) },
     onProblem: (message) => problems.push(message),
   })
@@ -156,7 +160,7 @@ test('what may succeed later is sent again, so often; what may not is dropped at
   assert.match(refused.problems[0]!, /answered 400$/)
 
   const hanging = await receiver(() => 'hang')
-  const late = exporter(hanging.endpoint)
+  const late = exporter(hanging.endpoint, {}, HANGING_MS)
   late.made.add([SPAN])
   await eventually(() => late.made.counts.failed === 1)
   assert.equal(hanging.received.length, EXPORT_TRIES_MAX)
@@ -175,7 +179,7 @@ test('a receiver may take some of a batch', async () => {
 
 test('while the receiver is away a bounded number waits', async () => {
   const { endpoint } = await receiver(() => 'hang')
-  const { made } = exporter(endpoint)
+  const { made } = exporter(endpoint, {}, HANGING_MS)
   made.add([SPAN])
   made.add(Array.from({ length: SPANS_WAITING_MAX + 7 }, () => SPAN))
   assert.equal(made.counts.overflowed, 7)

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import { test } from 'node:test'
 import { type SocketSource, SourceSockets } from './source-socket.ts'
 
+const PORTS = 8
 // Within the range that a kernel has unless told otherwise; 127.0.0.5 is nobody else's.
-const FOUR: SocketSource = { address: '127.0.0.5', portMin: 45_000, portMax: 45_007 }
-const SIX: SocketSource = { address: '::1', portMin: 45_100, portMax: 45_107 }
+const FOUR: SocketSource = { address: '127.0.0.5', ...freePorts(45_000) }
+const SIX: SocketSource = { address: '::1', ...freePorts(46_000) }
 
 test('the ports of a source are limited for each destination, not in total', async (t) => {
   const sockets = new SourceSockets()
@@ -17,7 +19,7 @@ test('the ports of a source are limited for each destination, not in total', asy
   for (const source of [FOUR, SIX])
     for (const port of servers) {
       const ports = new Set<number>()
-      for (let i = 0; i < 8; i++) {
+      for (let i = 0; i < PORTS; i++) {
         const socket = await connect(sockets, source, port)
         opened.push(socket)
         assert.equal(socket.localAddress, source.address)
@@ -35,8 +37,24 @@ test('an address that is not here is an error with a code', () => {
   assert.throws(() => sockets.open({ ...source, address: 'x' }), /not an address/)
 })
 
-const range = ({ portMin, portMax }: SocketSource) =>
-  Array.from({ length: portMax - portMin + 1 }, (_, i) => portMin + i)
+/** Ports that no socket of this machine has; a listener's last connections keep its port for a minute. */
+function freePorts(from: number): { portMin: number; portMax: number } {
+  const used = new Set(['tcp', 'tcp6'].flatMap((family) => localPorts(`/proc/net/${family}`)))
+  let portMin = from
+  while (range({ portMin, portMax: portMin + PORTS - 1 }).some((port) => used.has(port)))
+    portMin += PORTS
+  return { portMin, portMax: portMin + PORTS - 1 }
+}
+
+function localPorts(file: string): number[] {
+  return [...readFileSync(file, 'utf8').matchAll(/^ *\d+: [0-9A-F]+:([0-9A-F]{4}) /gm)].map(
+    ([, hex]) => Number.parseInt(hex!, 16),
+  )
+}
+
+function range({ portMin, portMax }: Omit<SocketSource, 'address'>): number[] {
+  return Array.from({ length: portMax - portMin + 1 }, (_, i) => portMin + i)
+}
 
 async function connect(sockets: SourceSockets, source: SocketSource, port: number) {
   const socket = new net.Socket({ fd: sockets.open(source) })

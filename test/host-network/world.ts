@@ -116,7 +116,7 @@ function run(place: string, argv: readonly string[]): Promise<ChildProcess> {
 
 /** Addresses of a name as a machine's C library would be told, or the code of the failure. */
 export async function resolveAt(place: string, name: string, type: 'A' | 'AAAA'): Promise<string> {
-  const script = `const r=new (require('dns').promises.Resolver)({timeout:1500,tries:1});r.setServers(['fdaa::3'])
+  const script = `const r=new (require('dns').promises.Resolver)({timeout:10000,tries:1});r.setServers(['fdaa::3'])
     r.resolve(process.argv[1],process.argv[2]).then(a=>console.log(a.join()),e=>console.log(e.code))`
   return (await systemExec.run(at(place, [process.execPath, '-e', script, name, type]))).trim()
 }

@@ -113,7 +113,7 @@ function faultsIn(stateDir: string): string[] {
 }
 const FAULT = /^.*fault: a connection was closed.*(\n +at .*)*/gm
 
-const PATIENCE = 6
+export const PATIENCE = 6
 
 /** Polls until `probe` gives something, or fails with `what` after `timeoutMs`. */
 export async function eventually<T>(

@@ -357,7 +357,7 @@ describe('ends', () => {
   })
 
   test('a drain lets requests finish and ends idle connections', async () => {
-    let answer = () => {}
+    let answer: (() => void) | undefined
     const port = await lab.app((socket) =>
       onRequests(socket, (head) => {
         if (head.startsWith('GET /slow')) answer = () => socket.write(ok('slow'))
@@ -368,11 +368,10 @@ describe('ends', () => {
     const idle = lab.client(edge.port)
     await idle.send(GET).until('quick')
     const busy = lab.client(edge.port).send(GET.replace('/', '/slow'))
-    await eventually(() => answer.length === 0 && edge.count('connections') === 2)
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await eventually(() => answer !== undefined && edge.count('connections') === 2)
     const drained = edge.proxy.drain(5_000)
     await idle.end()
-    answer()
+    answer!()
     assert.match(await busy.end(), /Connection: close\r\n[\s\S]*slow$/)
     busy.socket.end()
     idle.socket.end()

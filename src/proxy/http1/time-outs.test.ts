@@ -121,9 +121,10 @@ describe('a body that does not come', () => {
     }
     client.socket.on('drain', more)
     more()
-    for (let last = -1; last !== edge.proxy.snapshot().totals.client_bytes_received!; ) {
-      last = edge.proxy.snapshot().totals.client_bytes_received!
-      await new Promise((resolve) => setTimeout(resolve, 150))
+    const received = () => edge.proxy.snapshot().totals.client_bytes_received!
+    for (let last = -1, same = 0; same < 5; last = received()) {
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      same = received() === last ? same + 1 : 0
     }
     client.socket.off('drain', more)
     later(2_500)
