@@ -31,6 +31,8 @@ class World {
   fuse = -1
   /** The same for the agent that follows. */
   nextFuse = -1
+  /** The so-manieth next record cannot be written; -1: all can. */
+  saveFault = -1
   #dead = false
 
   constructor(standbysMax: number) {
@@ -60,7 +62,10 @@ class World {
       ...{ clock: this.clock, random: () => 0.5, log: pino({ enabled: false }) },
       folder: (id) => `/machines/${id}`,
       save: (record) =>
-        alive(async () => void this.records.set(record.machine.id, structuredClone(record))),
+        alive(async () => {
+          if (this.saveFault-- === 0) throw new Error('ENOSPC: no space left on device')
+          this.records.set(record.machine.id, structuredClone(record))
+        }),
       forget: (id) =>
         alive(async () => {
           this.records.delete(id)
@@ -454,10 +459,38 @@ test('a machine whose egress fails still stops; the next run starts with the new
   await w.close()
 })
 
+test('a record that cannot be written once costs a machine nothing but time', async () => {
+  for (const standbys of [0, 1])
+    for (let fault = 0; fault < 12; fault++) {
+      const at = `${standbys} standby, fault ${fault}`
+      const w = await world(standbys)
+      const m = fakeMachine()
+      w.saveFault = fault
+      await w.want(m)
+      await w.advance(60_000)
+      assert.deepEqual([w.last.state, w.last.generation], ['started', 1], at)
+      await w.want({ ...m, generation: 2, desired: 'stopped' })
+      await w.advance(60_000)
+      assert.deepEqual([w.last.state, w.last.generation], ['stopped', 2], at)
+      assert.equal(w.network.attached.size, standbys, at)
+      await w.want({ ...m, generation: 3 })
+      await w.advance(60_000)
+      assert.deepEqual([w.last.state, w.last.generation], ['started', 3], at)
+      w.runtime.exit(m.id, 0)
+      await w.advance(60_000)
+      assert.equal(w.last.state, 'stopped', at)
+      assert.deepEqual([w.runtime.sandboxes.size, w.network.attached.size], [0, 0], at)
+      await w.want({ ...m, generation: 4, desired: 'destroyed' })
+      await w.advance(60_000)
+      assert.equal(w.last.gone, true, at)
+      await w.close()
+    }
+})
+
 type Act =
   | { kind: 'egress'; slot: number }
   | { kind: 'want'; desired: Machine['desired']; how: number }
-  | { kind: 'fuse'; after: number }
+  | { kind: 'fuse' | 'saveFault'; after: number }
   | { kind: 'exit' | 'wither' | 'reboot' | 'time' | 'vanish' | 'hang' }
 
 const act: fc.Arbitrary<Act> = fc.oneof(
@@ -466,7 +499,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     desired: fc.constantFrom('created' as const, 'started' as const, 'stopped' as const),
     how: fc.nat(3),
   }),
-  fc.record({ kind: fc.constant('fuse' as const), after: fc.nat(7) }),
+  fc.record({ kind: fc.constantFrom('fuse' as const, 'saveFault' as const), after: fc.nat(7) }),
   fc.record({ kind: fc.constant('egress' as const), slot: fc.nat(3) }),
   fc.record({ kind: fc.constantFrom('exit', 'wither', 'reboot', 'time', 'vanish', 'hang') }),
 )
@@ -487,6 +520,9 @@ async function perform(w: World, a: Act, m: Machine): Promise<Machine> {
     }
     case 'fuse':
       w.fuse = a.after
+      break
+    case 'saveFault':
+      w.saveFault = a.after
       break
     case 'exit':
       w.runtime.exit(m.id, 1)

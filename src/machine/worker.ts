@@ -26,6 +26,11 @@ export interface FoundMachine {
   readonly attached: boolean
 }
 
+interface FailedStart {
+  readonly machine: Machine
+  readonly error: unknown
+}
+
 /**
  * Brings one machine to what is wanted of it, one step at a time, and keeps it there. Nothing else
  * touches the machine's sandbox, network or record.
@@ -45,6 +50,8 @@ export class MachineWorker {
   #found: FoundMachine | undefined
   /** A sandbox may be there that the record does not speak of any more. */
   #leftover = false
+  /** A start that came to nothing, until the record says so. */
+  #failedStart: FailedStart | undefined
   #startFailures = 0
   #stepFailures = 0
   #closed = false
@@ -181,9 +188,13 @@ export class MachineWorker {
       await this.#adopt(this.#found)
       this.#found = undefined
     }
+    if (this.#failedStart) {
+      await this.#noteFailedStart(this.#failedStart)
+      return true
+    }
     if (this.#leftover) {
       await this.#takeAway()
-      if (!this.#record.run && !this.#record.retry) await this.#detach()
+      if (!this.#record.run && !this.#record.retry) await this.#release()
       return true
     }
     if (this.#exit) {
@@ -276,9 +287,11 @@ export class MachineWorker {
     await (egressMs === Infinity ? this.#wake.wait() : this.#wake.sleep(egressMs))
   }
 
+  /** A record that cannot be written changes nothing: the step is done again. */
   async #save(change: Partial<MachineRecord>, ...events: MachineEvent[]): Promise<void> {
-    this.#record = withEvents({ ...this.#record, ...change }, events)
-    await this.#host.save(this.#record)
+    const record = withEvents({ ...this.#record, ...change }, events)
+    await this.#host.save(record)
+    this.#record = record
   }
 
   async #rest(state: MachineState): Promise<void> {
@@ -324,7 +337,9 @@ export class MachineWorker {
     const state = again ? 'restarting' : 'starting'
     const stoodBy = this.#standby.take(machine)
     const run = stoodBy ? newRun(machine) : null
+    this.#leftover = stoodBy // Until the record speaks of it.
     await this.#save({ machine, state, restarts, run }, ...events)
+    this.#leftover = false
     // A start that takes no time needs no news before its end.
     if (!stoodBy) this.report()
     try {
@@ -348,7 +363,8 @@ export class MachineWorker {
       this.#host.started(machine)
       this.report()
     } catch (error) {
-      await this.#startFailed(machine, error)
+      this.#failedStart = { machine, error }
+      await this.#noteFailedStart(this.#failedStart)
     }
   }
 
@@ -375,8 +391,7 @@ export class MachineWorker {
     this.#attached = true
     const { record, inForce } = await this.#host.prepare(machine, this.#record)
     const preparedMs = performance.now()
-    this.#record = record
-    await this.#save({ run: newRun(machine) })
+    await this.#save({ bundle: record.bundle, run: newRun(machine) })
     await runtime.create({ id: this.id, folder: this.#host.folder(this.id) })
     const createdMs = performance.now()
     await inForce
@@ -391,15 +406,17 @@ export class MachineWorker {
     log.debug({ machine: this.id, ...times }, 'machine launched')
   }
 
-  async #startFailed(machine: Machine, error: unknown): Promise<void> {
-    const attempt = this.#startFailures++
+  async #noteFailedStart({ machine, error }: FailedStart): Promise<void> {
+    const attempt = this.#startFailures
     const made = this.#record.run !== null
     const plan = planFailedStart(this.#record, machine, { error, attempt }, this.#chance)
+    await this.#save(plan.change, ...plan.events)
+    this.#failedStart = undefined
+    this.#startFailures += 1
     const message = messageOf(error)
     const about = { machine: this.id, attempt, final: plan.isFinal, error: message }
     this.#host.log.warn(about, 'start failed')
     if (attempt === 0 || plan.isFinal) this.#line('error', `Machine could not start: ${message}`)
-    await this.#save(plan.change, ...plan.events)
     this.report()
     // The next attempt finds clean ground.
     if (made) await this.#takeAway()
@@ -407,7 +424,7 @@ export class MachineWorker {
     await this.#detach()
   }
 
-  /** Of a start that came to nothing; the record has forgotten it already. Tried until it is done. */
+  /** Of a run that is over; the record has forgotten it already. Tried until it is done. */
   async #takeAway(): Promise<void> {
     this.#leftover = true
     await this.#host.runtime.delete(this.id)
@@ -456,11 +473,11 @@ export class MachineWorker {
     const plan = planExit(this.#record, this.#target, exit, this.#chance)
     this.#host.stopped(this.id)
     this.#egress.stopped()
-    for (const [level, text] of exitLines(exit, plan.restart, config)) this.#line(level, text)
     await this.#save(plan.change, ...plan.events)
     this.#exit = null
+    for (const [level, text] of exitLines(exit, plan.restart, config)) this.#line(level, text)
     this.report()
-    await this.#host.runtime.delete(this.id)
+    await this.#takeAway()
     if (this.#record.state === 'stopped') await this.#release()
   }
 
