@@ -242,15 +242,15 @@ export class MachineWorker {
 
   async #moveEgress(): Promise<void> {
     const machine = this.#withEgress(this.#record.machine)
-    if (await this.#applyEgress(machine)) await this.#save({ machine })
+    await this.#save({ machine })
+    await this.#applyEgress(machine)
     this.report()
   }
 
-  async #applyEgress(machine: Machine): Promise<boolean> {
+  async #applyEgress(machine: Machine): Promise<void> {
     const inForce = await this.#egress.apply(machine)
     const { problem } = this.#egress
     if (!inForce) this.#host.log.error({ machine: this.id, problem }, 'egress not in force')
-    return inForce
   }
 
   async #perform(step: Exclude<Step, { do: 'forget' }>): Promise<void> {
@@ -274,7 +274,7 @@ export class MachineWorker {
   }
 
   async #idle(): Promise<void> {
-    if (this.#standby.state === 'over') {
+    if (this.#standby.state === 'over' || this.#isLeftAttached) {
       await this.#standby.drop()
       return this.#detach()
     }
@@ -285,6 +285,11 @@ export class MachineWorker {
     }
     const egressMs = this.#isRunning ? this.#egressWaitMs() : Infinity
     await (egressMs === Infinity ? this.#wake.wait() : this.#wake.sleep(egressMs))
+  }
+
+  /** A network that could not be taken away when the machine came to rest. */
+  get #isLeftAttached(): boolean {
+    return this.#attached && !this.#record.run && this.#standby.state === 'none'
   }
 
   /** A record that cannot be written changes nothing: the step is done again. */
@@ -486,7 +491,8 @@ export class MachineWorker {
     this.#host.stopped(this.id)
     await this.#standby.drop()
     await runtime.delete(this.id) // A sandbox that no record speaks of.
-    await this.#host.detach(this.id)
+    this.#attached = true // As far as anybody knows.
+    await this.#detach()
     const target = this.#target
     await this.#save(
       {
