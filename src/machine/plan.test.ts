@@ -62,6 +62,12 @@ const cases: [name: string, record: MachineRecord, target: Machine | null, step:
     { do: 'rest', state: 'started' },
   ],
   [
+    'what was asked to end, and shall run after all, ends first',
+    { ...up, state: 'stopping', run: { ...run, stopRequested: true } },
+    want({}),
+    { do: 'stop', why: 'restart', signal: 'SIGINT', timeoutMs: 5_000 },
+  ],
+  [
     'another instance replaces',
     up,
     want({ instanceId: 'other' }),

@@ -60,6 +60,8 @@ function towardsStarted(record: MachineRecord, target: Machine, nowMs: number): 
     return retry?.generation === target.generation ? startAt(retry.atMs, nowMs) : { do: 'start' }
   const again = record.stoppedFor !== target.generation
   if (run.instanceId !== target.instanceId) return stopStep(record, target, 'replace')
+  // It ends whatever is asked for now.
+  if (run.stopRequested) return stopStep(record, target, 'restart')
   if (target.action?.restart && again) return stopStep(record, target, 'restart')
   const signal = target.action?.restart ? undefined : target.action?.signal
   if (signal && again && isSignal(signal)) return { do: 'signal', signal: signalName(signal) }

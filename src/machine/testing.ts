@@ -71,6 +71,7 @@ export class FakeRuntime implements Runtime {
   /** Thrown by the next call of that kind. */
   createError: Error | undefined
   startError: Error | undefined
+  killError: Error | undefined
   deleteError: Error | undefined
   onExit: ExitListener = () => false
   readonly #clock: Clock
@@ -102,6 +103,9 @@ export class FakeRuntime implements Runtime {
 
   async kill(id: string, signal: string): Promise<void> {
     this.calls.push(`kill ${id} ${signal}`)
+    const error = this.killError
+    this.killError = undefined
+    if (error) throw error
     if (this.deadly.has(signal)) this.exit(id, signal === 'SIGKILL' ? 137 : 0)
   }
 

@@ -216,6 +216,27 @@ test('a restart is done once, also when the agent dies on the way', async () => 
   await w.close()
 })
 
+test('a machine that drains and is asked to start again does so once it has ended', async () => {
+  for (const goesOn of [(w: World) => w.reboot(), (w: World) => w.advance(10_000)]) {
+    const w = await world()
+    const m = fakeMachine({}, { stop_config: { timeout: '60s' } })
+    await w.want(m)
+    w.runtime.deadly = new Set()
+    // The first signal comes to nothing, so that the stop is planned anew without another agent.
+    w.runtime.killError = new Error('runc hangs')
+    await w.want({ ...m, generation: 2, desired: 'stopped' })
+    assert.equal(w.last.state, 'stopping')
+    await w.want({ ...m, generation: 3 })
+    await goesOn(w)
+    assert.deepEqual([w.last.state, w.last.generation], ['restarting', 1])
+    w.runtime.exit(m.id, 0)
+    await w.advance(1_000)
+    assert.deepEqual([w.last.state, w.last.generation], ['started', 3])
+    assert.equal(w.runtime.sandboxes.get(m.id)?.state, 'running')
+    await w.close()
+  }
+})
+
 test('SIGKILL follows the time-out; a kill cuts a stop short', async () => {
   const w = await world()
   const m = fakeMachine()
