@@ -74,6 +74,30 @@ const cases: [name: string, record: MachineRecord, target: Machine | null, step:
     { do: 'stop', why: 'replace', signal: 'SIGINT', timeoutMs: 5_000 },
   ],
   ['a signal alone', up, want({ action: { signal: 'hup' } }), { do: 'signal', signal: 'SIGHUP' }],
+  [
+    'a signal starts nothing',
+    down,
+    want({ action: { signal: 'hup' } }),
+    { do: 'rest', state: 'stopped', retry: null },
+  ],
+  [
+    'nor does it hasten an automatic restart',
+    { ...down, state: 'restarting', retry: { atMs: 1_500, generation: 1 } },
+    want({ action: { signal: 'hup' } }),
+    { do: 'rest', state: 'restarting', retry: { atMs: 1_500, generation: 1 } },
+  ],
+  [
+    'a host that knows nothing of the machine starts it, also when a signal came last',
+    fresh,
+    want({ action: { signal: 'hup' } }),
+    { do: 'start' },
+  ],
+  [
+    'a restart with a signal starts',
+    down,
+    want({ action: { restart: true, signal: 'hup' } }),
+    { do: 'start' },
+  ],
   ['no such signal', up, want({ action: { signal: 'nope' } }), { do: 'rest', state: 'started' }],
   [
     'a sandbox without a program is not asked',

@@ -16,8 +16,8 @@ export type Step =
   | { readonly do: 'signal'; readonly signal: string }
   /** Nothing runs: take everything of it away. */
   | { readonly do: 'destroy' }
-  /** The generation is reached: note it and say so. */
-  | { readonly do: 'rest'; readonly state: MachineState }
+  /** The generation is reached: note it and say so. `retry`: a start by itself that is to come. */
+  | { readonly do: 'rest'; readonly state: MachineState; readonly retry?: MachineRecord['retry'] }
   | { readonly do: 'wait'; readonly untilMs: number }
   /** Destroyed, and nobody asks for it any more. */
   | { readonly do: 'forget' }
@@ -56,14 +56,18 @@ function atRest(record: MachineRecord, nowMs: number): Step {
 
 function towardsStarted(record: MachineRecord, target: Machine, nowMs: number): Step {
   const { run, retry } = record
-  if (!run)
-    return retry?.generation === target.generation ? startAt(retry.atMs, nowMs) : { do: 'start' }
   const again = record.stoppedFor !== target.generation
+  const signal = target.action?.restart ? undefined : target.action?.signal
+  if (!run) {
+    if (retry?.generation === target.generation) return startAt(retry.atMs, nowMs)
+    // A signal asks for no start; a host that starts over with the machine does.
+    if (signal && record.generation >= 0) return { do: 'rest', state: record.state, retry }
+    return { do: 'start' }
+  }
   if (run.instanceId !== target.instanceId) return stopStep(record, target, 'replace')
   // It ends whatever is asked for now.
   if (run.stopRequested) return stopStep(record, target, 'restart')
   if (target.action?.restart && again) return stopStep(record, target, 'restart')
-  const signal = target.action?.restart ? undefined : target.action?.signal
   if (signal && again && isSignal(signal)) return { do: 'signal', signal: signalName(signal) }
   return { do: 'rest', state: 'started' }
 }

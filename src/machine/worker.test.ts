@@ -285,6 +285,25 @@ test('a crash restarts with growing waits until the retries are used up', async 
   await w.close()
 })
 
+test('a signal to a machine that is down neither starts it nor forgives its crashes', async () => {
+  const w = await world()
+  const m = fakeMachine({}, { restart: { policy: 'on-failure', max_retries: 1 } })
+  const signal = { signal: 'SIGHUP' }
+  await w.want(m)
+  w.runtime.exit(m.id, 1)
+  await w.want({ ...m, generation: 2, action: signal })
+  assert.deepEqual([w.last.state, w.last.generation], ['restarting', 2])
+  assert.deepEqual(w.network.attached, new Set([m.id]), 'its network awaits the restart')
+  await w.advance(1_000)
+  assert.deepEqual([w.last.state, w.last.generation], ['started', 2])
+  w.runtime.exit(m.id, 1)
+  await w.want({ ...m, generation: 3, action: signal })
+  await w.advance(60_000)
+  assert.deepEqual([w.last.state, w.last.generation], ['stopped', 3], 'its retries are used up')
+  assert.equal(w.network.attached.size, 0)
+  await w.close()
+})
+
 test('an exit with 0 stays down, and auto_destroy takes the machine away', async () => {
   const w = await world()
   const m = fakeMachine({}, { auto_destroy: true })

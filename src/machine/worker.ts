@@ -1,6 +1,6 @@
 import { backoffMs } from '../base/clock.ts'
 import { FairwayError, messageOf } from '../base/errors.ts'
-import type { Machine, MachineEvent, MachineState } from '../model/resources.ts'
+import type { Machine, MachineEvent } from '../model/resources.ts'
 import type { LogLine } from '../model/wire.ts'
 import { type Adoption, planAdoption } from './adoption.ts'
 import { MachineEgressKeeper } from './egress.ts'
@@ -265,11 +265,11 @@ export class MachineWorker {
         return this.#start()
       case 'signal':
         await this.#host.runtime.kill(this.id, step.signal)
-        return this.#rest('started')
+        return this.#rest({ state: 'started' })
       case 'destroy':
         return this.#destroy()
       case 'rest':
-        return this.#rest(step.state)
+        return this.#rest(step)
     }
   }
 
@@ -299,15 +299,13 @@ export class MachineWorker {
     this.#record = record
   }
 
-  async #rest(state: MachineState): Promise<void> {
-    const target = this.#target!
-    const fresh = this.#newInstance(target!)
-    await this.#save(
-      { machine: target!, generation: target!.generation, state, stoppedFor: null, retry: null },
-      ...fresh,
-    )
+  async #rest({ state, retry = null }: Omit<Extract<Step, { do: 'rest' }>, 'do'>): Promise<void> {
+    const machine = this.#target!
+    const fresh = this.#newInstance(machine)
+    const { generation } = machine
+    await this.#save({ machine, generation, state, stoppedFor: null, retry }, ...fresh)
     this.report()
-    if (state !== 'started') await this.#release()
+    if (state !== 'started' && !retry) await this.#release()
   }
 
   /** What is down and does not stand by keeps nothing of the host. */
