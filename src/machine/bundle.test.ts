@@ -3,10 +3,12 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,7 +19,7 @@ import { type BundleInput, machineArgv, ociConfig, PIDS_MAX, writeBundle } from 
 import { machineEnvironment, publicIpOf } from './environment.ts'
 import { etcFiles } from './etc.ts'
 import { seccompProfile } from './seccomp.ts'
-import { ETC_SHARED, prepareSystem } from './system.ts'
+import { COPIES_MAX, ETC_SHARED, prepareSystem, pruneSystem } from './system.ts'
 import { fakeHost, fakeMachine } from './testing.ts'
 
 const machine = fakeMachine()
@@ -30,7 +32,10 @@ const input: BundleInput = {
     cgroup: '/fw/a1',
     userNamespace: false,
   },
-  system: { folder: '/system/x', etc: ['ssl'], mounts: ['/usr'], links: [['bin', 'usr/bin']] },
+  system: {
+    ...{ folder: '/system/x', name: 'x', etc: ['ssl'] },
+    ...{ mounts: ['/usr'], links: [['bin', 'usr/bin']] },
+  },
 }
 
 test('a machine has no powers', () => {
@@ -91,6 +96,22 @@ test('what machines see of the host is copied once and holds nothing secret', ()
   for (const path of ['shadow', 'ssl/private', 'ssh', 'passwd'])
     assert.ok(!existsSync(join(system.folder, 'etc', path)), path)
   for (const path of ETC_SHARED) assert.doesNotMatch(path, /^(ssl|nginx|\.)?$/)
+  rmSync(folder, { recursive: true })
+})
+
+test('copies of before updates go, the oldest first; those that bundles name stay', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fairway-system-'))
+  const names = Array.from({ length: COPIES_MAX + 3 }, (_, i) => `copy${i}`)
+  for (const [i, name] of names.entries()) {
+    mkdirSync(join(folder, name))
+    utimesSync(join(folder, name), i + 1, i + 1)
+  }
+  const { name } = prepareSystem(folder, process.execPath)
+  pruneSystem(folder, new Set([names[0]!, name]))
+  assert.deepEqual(
+    new Set(readdirSync(folder)),
+    new Set([names[0], ...names.slice(-COPIES_MAX), name]),
+  )
   rmSync(folder, { recursive: true })
 })
 

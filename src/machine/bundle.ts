@@ -56,8 +56,8 @@ export interface BundleInput {
   readonly system: SystemFiles
 }
 
-/** Raised when `ociConfig` changes, so that bundles of an older version are written anew. */
-export const BUNDLE_VERSION = 4
+/** Raised when `ociConfig` or its stamp changes: bundles of an older version are written anew. */
+export const BUNDLE_VERSION = 5
 export const PIDS_MAX = 4_096
 /** When the host runs out of memory, machines end before edges and agents. */
 const OOM_SCORE_ADJ = 500

@@ -54,6 +54,21 @@ test('a stop that was asked for is no failure, and says which word it followed',
   }
 })
 
+test('a bundle of which no sandbox could be made is written anew', () => {
+  const stamp = {
+    ...{ version: 1, instanceId: 'i', secretsVersion: 1, artifact: 'a' },
+    ...{ publicIp: '::1', system: 's' },
+  }
+  const bundleAfter = (run: MachineRecord['run'], error: Error) => {
+    const before = record({ run, bundle: stamp })
+    const failure = { error, attempt: 0 }
+    return { ...before, ...planFailedStart(before, fakeMachine(), failure, CHANCE).change }.bundle
+  }
+  assert.equal(bundleAfter(RUN, new Error('mount source is gone')), null)
+  assert.equal(bundleAfter(RUN, notFound('no such command')), null)
+  assert.equal(bundleAfter(null, new Error('no room')), stamp, 'it was not tried')
+})
+
 test('a start that fails is tried again; what cannot succeed is not', () => {
   const plan = (run: MachineRecord['run'], error: Error, attempt: number) =>
     planFailedStart(

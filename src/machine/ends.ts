@@ -54,25 +54,27 @@ export function planExit(
 
 /** Pure: what follows a start that failed; `attempt` counts from 0. */
 export function planFailedStart(
-  { run }: MachineRecord,
+  { run, bundle }: MachineRecord,
   { generation }: Machine,
   failure: { readonly error: unknown; readonly attempt: number },
   { nowMs, random }: Chance,
 ): Ended & { readonly isFinal: boolean } {
   const { error, attempt } = failure
+  // It may be what is at fault: torn by a power failure, or of something that is not there any more.
+  const kept = { run: null, bundle: run ? null : bundle }
   const final = isFinal(error) || (run !== null && attempt + 1 >= START_FAILURES_MAX)
   if (final) {
     const request = { error: messageOf(error) }
     return {
       isFinal: true,
-      change: { run: null, state: 'failed', generation, stoppedFor: null, retry: null },
+      change: { ...kept, state: 'failed', generation, stoppedFor: null, retry: null },
       events: [machineEvent(nowMs, 'start', 'failed', 'flyd', request)],
     }
   }
   const delayMs = Math.round(backoffMs(attempt, random, START_BACKOFF))
   return {
     isFinal: false,
-    change: { run: null, retry: { atMs: nowMs + delayMs, generation } },
+    change: { ...kept, retry: { atMs: nowMs + delayMs, generation } },
     events: [],
   }
 }

@@ -16,13 +16,13 @@ import { type ExecCall, execInMachine, failed } from './exec/run.ts'
 import { rotateAppLog } from './logs/rotate.ts'
 import { LogStore, type LogsCall } from './logs/store.ts'
 import type { MachineNetwork } from './network.ts'
-import { attachedMachine, prepareMachine } from './prepare.ts'
+import { attachedMachine, type PrepareOptions, prepareMachine } from './prepare.ts'
 import { processesOf } from './processes.ts'
-import { newRecord, readRecord, writeRecord } from './record.ts'
+import { type BundleStamp, newRecord, readRecord, writeRecord } from './record.ts'
 import type { ExitListener, Runtime } from './runtime.ts'
 import { Standbys } from './standbys.ts'
 import { createSlots } from './start-slots.ts'
-import { prepareSystem } from './system.ts'
+import { prepareSystem, pruneSystem } from './system.ts'
 import { inUserNamespace, parseIdMap } from './user.ts'
 import { MachineWorker } from './worker.ts'
 import type { WorkerHost } from './worker-host.ts'
@@ -145,25 +145,27 @@ class Manager implements MachineManager {
     this.#runtime = this.#deps.runtime
       ? await this.#deps.runtime(onExit, signal)
       : await createConmonRuntime({ exec, runDir, machinesDir, userNamespace, onExit, signal })
-    this.#host = this.#workerHost(this.#runtime, { uidMap, userNamespace })
+    const systemDir = join(stateDir, 'system')
+    const system = prepareSystem(systemDir, findCommand('tini-static', 'tini'))
+    this.#host = this.#workerHost(this.#runtime, { uidMap, userNamespace, system })
     await this.#adopt(machinesDir, this.#runtime)
+    pruneSystem(systemDir, new Set([system.name, ...this.#bundles().map((stamp) => stamp.system)]))
     await this.#logs.prune()
     void this.#upkeep()
   }
 
   #workerHost(
     runtime: Runtime,
-    ids: { uidMap: ReturnType<typeof parseIdMap>; userNamespace: boolean },
+    of: Pick<PrepareOptions, 'uidMap' | 'userNamespace' | 'system'>,
   ): WorkerHost {
     const { deps, clock } = { deps: this.#deps, clock: this.#clock }
     const artifacts = artifactFolders(join(deps.stateDir, 'artifacts'), deps.artifact)
-    this.#prune = () => artifacts.prune(this.#usedArtifacts())
+    this.#prune = () => artifacts.prune(new Set(this.#bundles().map(({ artifact }) => artifact)))
     const prepare = {
       ...{ host: deps.host, machinesV6: deps.machinesV6, network: deps.network },
       ...{ artifacts, launch: deps.launch },
-      ...{ resolvers: deps.resolvers, nodePath: deps.nodePath, folder: this.#folder, ...ids },
-      cgroupRoot: this.#cgroupRoot(ids.userNamespace),
-      system: prepareSystem(join(deps.stateDir, 'system'), findCommand('tini-static', 'tini')),
+      ...{ resolvers: deps.resolvers, nodePath: deps.nodePath, folder: this.#folder, ...of },
+      cgroupRoot: this.#cgroupRoot(of.userNamespace),
     }
     return {
       ...{ runtime, clock, log: deps.log, random: deps.random ?? Math.random },
@@ -329,9 +331,11 @@ class Manager implements MachineManager {
     await this.#logs.close()
   }
 
-  #usedArtifacts(): Set<string> {
-    const records = [...this.#workers.values()].map(({ record }) => record.bundle?.artifact)
-    return new Set(records.filter((digest) => digest !== undefined))
+  /** The bundles of all machines here: what they are made from is in use. */
+  #bundles(): BundleStamp[] {
+    return [...this.#workers.values()]
+      .map(({ record }) => record.bundle)
+      .filter((stamp) => stamp !== null)
   }
 
   async #upkeep(): Promise<void> {

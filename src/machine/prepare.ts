@@ -126,5 +126,6 @@ async function bundle(
     secretsVersion: machine.secretsVersion,
     artifact: spec.artifact,
     publicIp,
+    system: options.system.name,
   }
 }

@@ -46,6 +46,8 @@ export interface BundleStamp {
   readonly artifact: string
   /** In the environment: a machine whose source has changed starts from a new bundle. */
   readonly publicIp: string
+  /** Name of the copy of the host's files that it mounts. */
+  readonly system: string
 }
 
 export const newRecord = (machine: Machine): MachineRecord => ({

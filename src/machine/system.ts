@@ -24,6 +24,8 @@ import { dirname, join } from 'node:path'
 export interface SystemFiles {
   /** Mounted read-only at `/.fairway`: `init`, `bin/node` (a place to mount it), `etc/`. */
   readonly folder: string
+  /** The folder's, which says from which files the copy was made. */
+  readonly name: string
   /** Names in `etc/`, which a machine's own /etc links to. */
   readonly etc: readonly string[]
   /** Folders of the host, mounted at the same place. */
@@ -34,8 +36,8 @@ export interface SystemFiles {
 
 /** Where the folder appears in a machine. */
 export const SYSTEM_FOLDER = '/.fairway'
-/** Copies of before the host's last updates; machines that run since then still use them. */
-const COPIES_MAX = 4
+/** Copies that no bundle names and that are kept all the same: who runs may yet have one mounted. */
+export const COPIES_MAX = 4
 const LAYOUT = 1
 
 const PROGRAMS = ['usr', 'bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32']
@@ -68,7 +70,8 @@ export const ETC_SHARED: readonly string[] = [
  */
 export function prepareSystem(root: string, initPath: string): SystemFiles {
   const shared = ETC_SHARED.filter((path) => existsSync(join('/etc', path)))
-  const folder = join(root, fingerprint([initPath, ...shared.map((path) => join('/etc', path))]))
+  const name = fingerprint([initPath, ...shared.map((path) => join('/etc', path))])
+  const folder = join(root, name)
   if (!existsSync(folder)) {
     const temporary = `${folder}.new`
     rmSync(temporary, { recursive: true, force: true })
@@ -77,9 +80,8 @@ export function prepareSystem(root: string, initPath: string): SystemFiles {
   }
   const now = new Date()
   utimesSync(folder, now, now)
-  pruneCopies(root)
   const etc = [...new Set(shared.map((path) => path.split('/')[0]!))]
-  return { folder, etc, ...programs() }
+  return { folder, name, etc, ...programs() }
 }
 
 function fingerprint(paths: readonly string[]): string {
@@ -119,8 +121,10 @@ function programs(): Pick<SystemFiles, 'mounts' | 'links'> {
   return { mounts, links }
 }
 
-function pruneCopies(root: string): void {
+/** Removes the oldest copies beyond COPIES_MAX, never one of `used`: names that bundles mount. */
+export function pruneSystem(root: string, used: ReadonlySet<string>): void {
   const byAge = readdirSync(root)
+    .filter((name) => !used.has(name))
     .map((name) => ({ path: join(root, name), mtimeMs: statSync(join(root, name)).mtimeMs }))
     .sort((a, b) => b.mtimeMs - a.mtimeMs)
   for (const { path } of byAge.slice(COPIES_MAX)) rmSync(path, { recursive: true, force: true })
