@@ -54,6 +54,25 @@ test('a stop that was asked for is no failure, and says which word it followed',
   }
 })
 
+test('a restart by itself whose sandbox cannot be made follows the policy', () => {
+  const plan = (policy: string, restarts: number, attempt: number) => {
+    const failure = { error: new Error('fork: out of memory'), attempt }
+    const before = record({ restarts }, policy)
+    return planFailedStart(before, { ...before.machine, generation: 4 }, failure, CHANCE)
+  }
+  for (const restarts of [0, 3, 300]) {
+    const { change, events, isFinal } = plan('always', restarts, restarts)
+    assert.deepEqual([isFinal, change.run, change.restarts], [false, null, restarts + 1])
+    assert.equal(change.retry!.generation, 4)
+    assert.ok(change.retry!.atMs >= NOW_MS)
+    assert.deepEqual(events, [])
+  }
+  assert.equal(plan('on-failure', 1, 5).isFinal, false)
+  const last = plan('on-failure', 2, 6)
+  assert.deepEqual([last.isFinal, last.change.state, last.change.retry], [true, 'failed', null])
+  assert.deepEqual(types(last.events), ['start'])
+})
+
 test('a bundle of which no sandbox could be made is written anew', () => {
   const stamp = {
     ...{ version: 1, instanceId: 'i', secretsVersion: 1, artifact: 'a' },

@@ -7,9 +7,11 @@ import { planRestart, type RestartPlan } from './restart.ts'
 import type { SandboxExit } from './runtime.ts'
 import { isFinal } from './steps.ts'
 
-/** A sandbox that cannot be made is tried so often, then the machine has failed. */
+/** A sandbox that was asked for and cannot be made is tried so often, then the machine has failed. */
 const START_FAILURES_MAX = 3
 const START_BACKOFF = { firstMs: 200, maxMs: 5_000 }
+/** For the restart policy a sandbox that was not made is a program that failed at once. */
+const NOT_MADE = { code: 1, oomKilled: false }
 
 /** What is written down when a run, or an attempt at one, has ended. */
 interface Ended {
@@ -52,18 +54,20 @@ export function planExit(
   }
 }
 
-/** Pure: what follows a start that failed; `attempt` counts from 0. */
+/** Pure: what follows a start of `machine` that failed; `attempt` counts from 0. */
 export function planFailedStart(
-  { run, bundle }: MachineRecord,
-  { generation }: Machine,
+  record: MachineRecord,
+  machine: Machine,
   failure: { readonly error: unknown; readonly attempt: number },
   { nowMs, random }: Chance,
 ): Ended & { readonly isFinal: boolean } {
   const { error, attempt } = failure
+  const { run, bundle } = record
+  const { generation } = machine
+  const { restarts, delayMs } = planRetry(record, machine, attempt, random)
   // It may be what is at fault: torn by a power failure, or of something that is not there any more.
   const kept = { run: null, bundle: run ? null : bundle }
-  const final = isFinal(error) || (run !== null && attempt + 1 >= START_FAILURES_MAX)
-  if (final) {
+  if (isFinal(error) || delayMs === null) {
     const request = { error: messageOf(error) }
     return {
       isFinal: true,
@@ -71,10 +75,23 @@ export function planFailedStart(
       events: [machineEvent(nowMs, 'start', 'failed', 'flyd', request)],
     }
   }
-  const delayMs = Math.round(backoffMs(attempt, random, START_BACKOFF))
   return {
     isFinal: false,
-    change: { ...kept, retry: { atMs: nowMs + delayMs, generation } },
+    change: { ...kept, restarts, retry: { atMs: nowMs + delayMs, generation } },
     events: [],
   }
+}
+
+/** Null: no more. The restart policy says how often a start that nobody asked for is tried. */
+function planRetry(
+  { run, generation, restarts }: MachineRecord,
+  machine: Machine,
+  attempt: number,
+  random: () => number,
+): Pick<RestartPlan, 'restarts' | 'delayMs'> {
+  if (run && machine.generation <= generation)
+    return planRestart(machine.config, NOT_MADE, { forMs: 0, restarts }, random)
+  const isOver = run !== null && attempt + 1 >= START_FAILURES_MAX
+  const delayMs = isOver ? null : Math.round(backoffMs(attempt, random, START_BACKOFF))
+  return { restarts, delayMs }
 }

@@ -9,6 +9,8 @@ const DEFAULT_RETRIES_MAX = 10
 export const RUN_WELL_MS = 60_000
 const BACKOFF = { firstMs: 100, maxMs: 30_000 }
 
+type How = Pick<SandboxExit, 'code' | 'oomKilled'>
+
 export interface RestartPlan {
   /** Automatic restarts so far, with this one. */
   readonly restarts: number
@@ -24,7 +26,7 @@ export interface RestartPlan {
  */
 export function planRestart(
   config: MachineConfig,
-  exit: SandboxExit,
+  exit: How,
   ran: { readonly forMs: number; readonly restarts: number },
   random: () => number,
 ): RestartPlan {
@@ -44,4 +46,4 @@ export const restartPolicy = (config: MachineConfig): 'no' | 'on-failure' | 'alw
 export const retriesMax = (config: MachineConfig): number =>
   config.restart?.max_retries ?? DEFAULT_RETRIES_MAX
 
-const failed = (exit: SandboxExit): boolean => exit.code !== 0 || exit.oomKilled
+const failed = (exit: How): boolean => exit.code !== 0 || exit.oomKilled

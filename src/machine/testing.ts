@@ -73,6 +73,8 @@ export class FakeRuntime implements Runtime {
   startError: Error | undefined
   killError: Error | undefined
   deleteError: Error | undefined
+  /** Thrown by `create` while it is there. */
+  broken: Error | undefined
   onExit: ExitListener = () => false
   readonly #clock: Clock
 
@@ -86,7 +88,7 @@ export class FakeRuntime implements Runtime {
 
   async create({ id }: SandboxSpec): Promise<void> {
     this.calls.push(`create ${id}`)
-    const error = this.createError
+    const error = this.createError ?? this.broken
     this.createError = undefined
     if (error) throw error
     this.sandboxes.set(id, { state: 'created', pid: 1, exit: null })

@@ -384,6 +384,20 @@ test('a sandbox that cannot be made fails after three attempts', async () => {
   await w.close()
 })
 
+test('a machine that always restarts outlives a minute in which no sandbox can be made', async () => {
+  const w = await world()
+  const m = fakeMachine({}, { restart: { policy: 'always' } })
+  await w.want(m)
+  w.runtime.broken = new Error('fork: resource temporarily unavailable')
+  w.runtime.exit(m.id, 1)
+  await w.advance(60_000)
+  assert.deepEqual([w.last.state, w.last.generation], ['restarting', 1])
+  w.runtime.broken = undefined
+  await w.advance(60_000)
+  assert.equal(w.last.state, 'started')
+  await w.close()
+})
+
 test('what is left of a failed start is taken away, if need be at the second attempt', async () => {
   const w = await world()
   w.runtime.startError = new FairwayError('no_command', 'exec: not found', { status: 422 })
