@@ -128,7 +128,9 @@ export class ControlClient {
         else done(null, chunk)
       },
     })
-    await pipeline(response, verify, createWriteStream(file, { mode: 0o600 }), { signal })
+    // On the disk before it has its name: after a power failure a file is trusted by its name alone.
+    const draft = createWriteStream(file, { mode: 0o600, flush: true })
+    await pipeline(response, verify, draft, { signal })
     const got = hash.digest('hex')
     if (got === hex) return
     const message = `artifact sha256:${hex} arrived as sha256:${got}; it is damaged`

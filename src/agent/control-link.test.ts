@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import fs, { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -256,7 +256,8 @@ test('launch: the specification, or the control plane’s own error', async () =
   hasty.close()
 })
 
-test('artifacts: whole and verified, or not there', async () => {
+test('artifacts: whole and verified, or not there', async (t) => {
+  const synced = t.mock.method(fs, 'fsync')
   const bytes = Buffer.alloc(300_000, 7)
   const hex = createHash('sha256').update(bytes).digest('hex')
   const file = join(directory, 'artifact.tar.gz')
@@ -264,6 +265,7 @@ test('artifacts: whole and verified, or not there', async () => {
   handler = (_, response) => response.end(bytes)
   await client.artifact(`sha256:${hex}`, file)
   assert.deepEqual(readFileSync(file), bytes)
+  assert.equal(synced.mock.callCount(), 1, 'on the disk before it has its name')
   assert.equal(statSync(file).mode & 0o777, 0o600)
   rmSync(file)
   const refused = async (code: string, from = client) => {

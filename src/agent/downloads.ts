@@ -7,7 +7,8 @@ export const DOWNLOADS_MAX = 8
 
 /**
  * Fetches artifacts into a folder, each once at a time, and gives their paths. `fetch` makes the file
- * appear whole and verified, so that one which is there needs no second look.
+ * appear whole and verified, so that one which is there needs no second look; whoever finds it damaged
+ * removes it.
  */
 export function artifactDownloads(
   folder: string,

@@ -16,7 +16,8 @@ export interface ArtifactFolders {
 
 /**
  * Artifacts as folders, each unpacked once. A folder appears under its digest complete or not at
- * all; its time of change says when it was last wanted.
+ * all; its time of change says when it was last wanted. `fetch` gives the path of the archive, which
+ * is removed when it cannot be unpacked.
  */
 export function artifactFolders(
   root: string,
@@ -38,6 +39,8 @@ export function artifactFolders(
       await unpackArtifact(archive, temporary)
     } catch (error) {
       await rm(temporary, { recursive: true, force: true })
+      // The archive may have been damaged here: the next attempt fetches it.
+      if (isBad(error)) await rm(archive, { force: true })
       throw error
     }
     await chmod(temporary, 0o755) // It becomes /app.
@@ -62,6 +65,9 @@ function hexOf(digest: string): string {
   if (hex) return hex
   throw new FairwayError('bad_artifact', `artifact "${digest}" is not a sha256 digest`)
 }
+
+const isBad = (error: unknown): boolean =>
+  error instanceof FairwayError && error.code === 'bad_artifact'
 
 async function prune(
   root: string,

@@ -39,7 +39,7 @@ export interface MachineManagerDeps {
   readonly network: MachineNetwork
   /** What a start needs from the control plane. A FairwayError with a 4xx status is final. */
   readonly launch: (machine: Machine) => Promise<LaunchSpec>
-  /** Path of the verified .tar.gz. */
+  /** Path of the verified .tar.gz, which is removed when it cannot be unpacked. */
   readonly artifact: (digest: string) => Promise<string>
   readonly appsDomain: string
   readonly region: string

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import {
   createWriteStream,
+  existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -9,7 +10,7 @@ import {
   rmSync,
   statSync,
 } from 'node:fs'
-import { mkdir, symlink, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -196,6 +197,20 @@ test('a bad artifact leaves nothing behind', async () => {
   const folder = join(root, 'bad')
   await assert.rejects(artifactFolders(folder, async () => file).folder('cd'.repeat(32)))
   assert.deepEqual(readdirSync(folder), [])
+  assert.ok(!existsSync(file))
+})
+
+test('an artifact that was torn on the disk is fetched anew', async () => {
+  const whole = await readFile(await archive([{ path: 'a', body: 'x' }]))
+  const file = join(root, 'torn.tar.gz')
+  await writeFile(file, whole.subarray(0, whole.length / 2))
+  const artifacts = artifactFolders(join(root, 'torn'), async () => {
+    if (!existsSync(file)) await writeFile(file, whole)
+    return file
+  })
+  const digest = 'ef'.repeat(32)
+  await assert.rejects(artifacts.folder(digest), { code: 'bad_artifact' })
+  assert.deepEqual(readdirSync(await artifacts.folder(digest)), ['a'])
 })
 
 test('the longest unused go first; what runs and what is fresh stays', async () => {
