@@ -71,4 +71,7 @@ export class MachineEgressKeeper {
   }
 }
 
+/** Whether both leave by the same address and ports. */
+export const isSameSource = (a: Machine, b: Machine): boolean => textOf(a) === textOf(b)
+
 const textOf = ({ egress }: Machine): string => JSON.stringify(egress)

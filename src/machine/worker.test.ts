@@ -22,6 +22,10 @@ class World {
   /** Machines whose checks run. */
   readonly checked = new Set<string>()
   prepareError: Error | undefined
+  /** Until then starts wait for a slot. */
+  slot: Promise<void> | undefined
+  /** Until then the artifact is fetched. */
+  fetched: Promise<void> | undefined
   readonly #standbysMax: number
   #standbys = new Standbys(0)
   #workers = new Map<string, MachineWorker>()
@@ -60,6 +64,9 @@ class World {
         start: (id) =>
           alive(() => {
             assert.ok(network.attached.has(id) && !network.silent.has(id), 'network in force')
+            const { egress } = this.#wanted.get(id) ?? {}
+            if (egress !== undefined)
+              assert.deepEqual(network.egress.get(id), egress, 'from its first instruction')
             return runtime.start(id)
           }),
         kill: (id, signal) => alive(() => runtime.kill(id, signal)),
@@ -78,13 +85,17 @@ class World {
         alive(async () => {
           if (this.prepareError) throw this.prepareError
           await network.attach(machine as never)
+          await this.fetched
           return { record, inForce: Promise.resolve() }
         }),
       attach: (machine) => alive(() => network.attach(machine as never)),
       detach: (id) => alive(() => network.detach(id)),
       silence: (id) => alive(async () => network.silence(id)),
       standbys: this.#standbys,
-      startSlot: (task) => task(),
+      startSlot: async (task) => {
+        await this.slot
+        return task()
+      },
       started: ({ id }) => void this.checked.add(id),
       stopped: (id) => void this.checked.delete(id),
       checks: () => ({ statuses: [], services: [] }),
@@ -516,6 +527,54 @@ test('a machine whose egress fails still stops; the next run starts with the new
   await w.close()
 })
 
+test('a start that had to wait begins with the newest source', async () => {
+  for (const waits of ['slot', 'fetched'] as const) {
+    const w = await world()
+    const m = fakeMachine({ egress: egress(3) })
+    const gate = Promise.withResolvers<void>()
+    w[waits] = gate.promise
+    await w.want(m)
+    await w.want({ ...m, egress: egress(4) })
+    assert.ok(!w.runtime.calls.includes('start a1'))
+    gate.resolve()
+    await quiet()
+    assert.deepEqual([w.last.state, w.network.egress.get('a1')], ['started', egress(4)])
+    assert.deepEqual(w.records.get('a1')!.machine.egress, egress(4))
+    await w.close()
+  }
+})
+
+test('a machine that drains gives up a source that it does not have any more', async () => {
+  const w = await world()
+  w.runtime.deadly = new Set(['SIGKILL'])
+  const m = fakeMachine({ egress: egress(3) }, { stop_config: { timeout: 300 } })
+  await w.want(m)
+  const stopped = { ...m, desired: 'stopped' as const, generation: 2 }
+  await w.want(stopped)
+  assert.equal(w.last.state, 'stopping')
+  await w.want({ ...stopped, egress: egress(4) })
+  assert.deepEqual([w.last.state, w.network.egress.get('a1')], ['stopping', egress(4)])
+  const signals = w.runtime.calls.filter((call) => call.startsWith('kill'))
+  assert.deepEqual(signals, ['kill a1 SIGINT'], 'it drains on')
+  await w.advance(300_000)
+  assert.equal(w.last.state, 'stopped')
+  await w.close()
+})
+
+test('what stands by gives up a source that it does not have any more', async () => {
+  const w = await world(1)
+  const m = fakeMachine({ egress: egress(3) })
+  await w.want(m)
+  const stopped = { ...m, desired: 'stopped' as const, generation: 2 }
+  await w.want(stopped)
+  await w.want({ ...stopped, egress: egress(4) })
+  assert.deepEqual(w.network.egress.get('a1'), egress(4))
+  assert.equal(w.runtime.sandboxes.get('a1')?.state, 'created')
+  await w.want({ ...m, egress: egress(4), generation: 3 })
+  assert.deepEqual(w.runtime.calls.slice(-1), ['start a1'])
+  await w.close()
+})
+
 test('what fails once, be it a record that cannot be written, costs a machine nothing but time', async () => {
   for (const standbys of [0, 1])
     for (let fault = 0; fault < 24; fault++) {
@@ -621,7 +680,8 @@ test('whatever happens in whatever order, it ends as it was last asked to', asyn
       const running = w.runtime.sandboxes.get(m.id)?.state === 'running'
       assert.equal(running, m.desired === 'started')
       assert.equal(w.checked.has(m.id), running)
-      if (running) assert.deepEqual(w.network.egress.get(m.id), m.egress, 'the newest source')
+      if (w.network.attached.has(m.id))
+        assert.deepEqual(w.network.egress.get(m.id), m.egress, 'the newest source')
       assert.equal(w.last.egressProblem, null)
       const isDown = m.desired !== 'started'
       const standsBy = isDown && w.runtime.sandboxes.get(m.id)?.state === 'created'

@@ -3,7 +3,7 @@ import { FairwayError, messageOf } from '../base/errors.ts'
 import type { Machine, MachineEvent } from '../model/resources.ts'
 import type { LogLine } from '../model/wire.ts'
 import { type Adoption, planAdoption } from './adoption.ts'
-import { MachineEgressKeeper } from './egress.ts'
+import { isSameSource, MachineEgressKeeper } from './egress.ts'
 import { type Chance, planExit, planFailedStart } from './ends.ts'
 import { machineEvent } from './events.ts'
 import { exitLines } from './lines.ts'
@@ -235,13 +235,18 @@ export class MachineWorker {
     return this.#target ? { ...machine, egress: this.#target.egress } : machine
   }
 
+  /** The machine of the record, with the newest word about its source. */
+  get #newest(): Machine {
+    return this.#withEgress(this.#record.machine)
+  }
+
   #egressWaitMs(): number {
-    const retryAtMs = this.#egress.retryAtMs(this.#withEgress(this.#record.machine))
+    const retryAtMs = this.#egress.retryAtMs(this.#newest)
     return retryAtMs === undefined ? Infinity : retryAtMs - this.#host.clock.now()
   }
 
   async #moveEgress(): Promise<void> {
-    const machine = this.#withEgress(this.#record.machine)
+    const machine = this.#newest
     await this.#save({ machine })
     await this.#applyEgress(machine)
     this.report()
@@ -283,8 +288,18 @@ export class MachineWorker {
       this.#attached = true
       if (await this.#standby.make(this.#record, (change) => this.#save(change))) return
     }
+    if (this.#standby.state !== 'none' && !isSameSource(this.#newest, this.#record.machine))
+      return this.#standByAnew(this.#newest)
     const egressMs = this.#isRunning ? this.#egressWaitMs() : Infinity
     await (egressMs === Infinity ? this.#wake.wait() : this.#wake.sleep(egressMs))
+  }
+
+  /** Its source is another by now: what it had, others may have next. */
+  async #standByAnew(machine: Machine): Promise<void> {
+    await this.#standby.drop()
+    await this.#detach()
+    await this.#save({ machine })
+    this.#standby.want(machine)
   }
 
   /** A network that could not be taken away when the machine came to rest. */
@@ -347,13 +362,15 @@ export class MachineWorker {
     if (!stoodBy) this.report()
     try {
       const beganMs = clock.now()
-      if (!stoodBy || !(await this.#startStandby(machine)))
-        await this.#host.startSlot(() => this.#launch(machine))
+      const started =
+        (stoodBy && (await this.#startStandby(machine))) ||
+        (await this.#host.startSlot(() => this.#launch(machine)))
       const nowMs = clock.now()
       this.#startFailures = 0
-      this.#egress.started(machine)
+      this.#egress.started(started)
       await this.#save(
         {
+          machine: started,
           run: { ...this.#record.run!, startedAtMs: nowMs },
           state: 'started',
           generation: machine.generation,
@@ -363,7 +380,7 @@ export class MachineWorker {
         machineEvent(nowMs, 'start', 'started', 'flyd'),
       )
       this.#line('info', `Machine started in ${nowMs - beganMs}ms`)
-      this.#host.started(machine)
+      this.#host.started(started)
       this.report()
     } catch (error) {
       this.#failedStart = { machine, error }
@@ -371,24 +388,27 @@ export class MachineWorker {
     }
   }
 
-  /** False when it cannot be used; nothing is left of it then. */
-  async #startStandby(machine: Machine): Promise<boolean> {
+  /** Undefined when it cannot be used; nothing is left of it then. */
+  async #startStandby(machine: Machine): Promise<Machine | undefined> {
     const { runtime, log } = this.#host
     try {
       await this.#host.attach(machine, { fresh: true })
+      const started = await this.#attachNewest(machine)
       await runtime.start(this.id)
-      return true
+      return started
     } catch (error) {
       log.warn({ machine: this.id, error: messageOf(error) }, 'what stood by does not start')
       await this.#save({ run: null })
       await this.#takeAway()
       this.report()
-      return false
+      return undefined
     }
   }
 
-  async #launch(machine: Machine): Promise<void> {
+  /** Gives the machine as it began: its source may have changed while it waited and was made. */
+  async #launch(wanted: Machine): Promise<Machine> {
     const { runtime, log } = this.#host
+    const machine = this.#withEgress(wanted)
     const beganMs = performance.now()
     await this.#standby.drop()
     this.#attached = true
@@ -398,6 +418,7 @@ export class MachineWorker {
     await runtime.create({ id: this.id, folder: this.#host.folder(this.id) })
     const createdMs = performance.now()
     await inForce
+    const started = await this.#attachNewest(machine)
     const inForceMs = performance.now()
     await runtime.start(this.id)
     const times = {
@@ -407,6 +428,18 @@ export class MachineWorker {
       startMs: Math.round(performance.now() - inForceMs),
     }
     log.debug({ machine: this.id, ...times }, 'machine launched')
+    return started
+  }
+
+  /** Of what is attached and does not run yet. A program whose source is put right later has connections of the former one. */
+  async #attachNewest(machine: Machine): Promise<Machine> {
+    let attached = machine
+    for (;;) {
+      const newest = this.#withEgress(attached)
+      if (isSameSource(newest, attached)) return attached
+      await this.#host.attach(newest, { fresh: true })
+      attached = newest
+    }
   }
 
   async #noteFailedStart({ machine, error }: FailedStart): Promise<void> {
@@ -456,8 +489,9 @@ export class MachineWorker {
     let killed = step.signal === 'SIGKILL'
     let untilMs = clock.now() + (killed ? KILL_TIMEOUT_MS : step.timeoutMs)
     while (!this.#exit && !this.#closed) {
-      await this.#wake.sleep(untilMs - clock.now())
+      await this.#wake.sleep(Math.min(untilMs - clock.now(), this.#egressWaitMs()))
       if (this.#exit || this.#closed) break
+      if (this.#egressWaitMs() <= 0) await this.#moveEgress()
       const next = this.#next()
       const hurry = next.do === 'stop' && next.signal === 'SIGKILL'
       if (!hurry && clock.now() < untilMs) continue
