@@ -315,6 +315,12 @@ function inside(): void {
     await put({})
   })
 
+  test('after the last proxy on a host went, the next one is as good as it was', async () => {
+    await host.ask('delete', ['p1'])
+    await put({ index: 4 }, [pair('a'), pair('b')])
+    assert.deepEqual(await sources(4), [A4, B4])
+  })
+
   test('a process that is killed is back, and the listener was never closed', async () => {
     const killed = host.ask('kill')
     await eventually('one is served', 10_000, async () => [A4, B4].includes(await who('-x', url())))

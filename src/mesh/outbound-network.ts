@@ -65,8 +65,6 @@ export class OutboundNetwork {
       'link set dev lo up',
       `addr replace ${baseV6}/128 dev eth0 nodad`,
       'link set dev eth0 up',
-      `route replace ${GATEWAY_V4} dev eth0 scope link`,
-      `route replace default via ${GATEWAY_V4} dev eth0`,
       `route replace default via ${GATEWAY_V6} dev eth0 src ${baseV6}`,
     ])
     this.#known = new Map()
@@ -105,7 +103,10 @@ export class OutboundNetwork {
     const there = new Set(observed)
     const added = [...kept].filter((address) => !there.has(address))
     if (added.length > 0) {
-      await this.#inside(added.map((a) => `addr replace ${lengthOf(a)} dev eth0${nodad(a)}`))
+      await this.#inside([
+        ...added.map((a) => `addr replace ${lengthOf(a)} dev eth0${nodad(a)}`),
+        ...ROUTES_V4,
+      ])
       await ipBatch(
         exec,
         added.map((address) => `route replace ${lengthOf(address)} dev ${OUTBOUND_DEVICE}`),
@@ -156,6 +157,12 @@ const SETTINGS = [
   'echo 1 >ipv4/tcp_tw_reuse',
   '{ echo 100 2>/dev/null >ipv4/tcp_tw_reuse_delay || :; }',
 ].join(' && ')
+
+/** Each time addresses are added: with a device's last IPv4 address the kernel takes these away. */
+const ROUTES_V4 = [
+  `route replace ${GATEWAY_V4} dev eth0 scope link`,
+  `route replace default via ${GATEWAY_V4} dev eth0`,
+]
 
 const lengthOf = (address: string): string => `${address}/${address.includes(':') ? 128 : 32}`
 const nodad = (address: string): string => (address.includes(':') ? ' nodad' : '')

@@ -97,18 +97,28 @@ const operations: Record<string, (argument: never) => unknown> = {
   }) => {
     for (const pair of pairs) records.pairs.set(pair.id, pair)
     for (const proxy of proxies) records.proxies.set(proxy.id, proxy)
-    const placed = [...records.proxies.values()].flatMap((proxy) =>
-      placeOn(host.id, proxy, (id) => records.pairs.get(id)),
-    )
-    await outbound.apply(placed)
+    await place()
     revision++
     const events = [
       ...pairs.map((pair) => ['put', `egress/${pair.id}`, pair, revision] as const),
       ...proxies.map((proxy) => ['put', `outbound/${proxy.id}`, proxy, revision] as const),
     ]
     state.apply({ t: 'events', revision, events })
-    if (unit.state === 'stopped' && placed.length > 0) unit.start()
+    if (unit.state === 'stopped') unit.start()
     await unit.waitReady(60_000)
+  },
+  /** Destroys proxies with their pairs. */
+  delete: async (ids: string[]) => {
+    const gone = ids.flatMap((id) => {
+      const { pairs } = records.proxies.get(id)!
+      records.proxies.delete(id)
+      for (const pair of pairs) records.pairs.delete(pair)
+      return [...pairs.map((pair) => `egress/${pair}`), `outbound/${id}`]
+    })
+    await place()
+    revision++
+    const events = gone.map((key) => ['delete', key] as const)
+    state.apply({ t: 'events', revision, events })
   },
   kill: async () => {
     unit.kill({ keepDown: false })
@@ -116,6 +126,13 @@ const operations: Record<string, (argument: never) => unknown> = {
     await unit.waitReady(60_000)
   },
 }
+
+const place = () =>
+  outbound.apply(
+    [...records.proxies.values()].flatMap((proxy) =>
+      placeOn(host.id, proxy, (id) => records.pairs.get(id)),
+    ),
+  )
 
 const configuration = (feedSocket: string) => ({
   ...{ host: host.id, replica: join(dir, 'replica.db'), feedSocket, listenFd: 4, workers: 2 },
