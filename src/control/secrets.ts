@@ -133,7 +133,8 @@ const infosOf = (secrets: AppSecrets | undefined): SecretInfo[] =>
     .map(([name, { digest, createdAt, updatedAt }]) => ({ name, digest, createdAt, updatedAt }))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
 
-function checkSecret(name: string, value: string | null): void {
+/** Throws when the name, or the value if there is one, cannot be a secret's. */
+export function checkSecret(name: string, value: string | null): void {
   if (!NAME.test(name) || name === '__proto__') {
     throw invalid(
       `secret "${name.slice(0, 140)}" is not a name for an environment variable: letters, digits and _, at most 128, no digit first`,

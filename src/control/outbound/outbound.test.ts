@@ -4,14 +4,14 @@ import { beforeEach, test } from 'node:test'
 import fc from 'fast-check'
 import { keys } from '../../model/keys.ts'
 import { EGRESS_SLOTS, type EgressBlock, type EgressPair } from '../../model/resources.ts'
-import { createApp } from '../apps.ts'
+import { createApp, deleteApp } from '../apps.ts'
 import type { ControlConfig } from '../config.ts'
 import { maintain } from '../maintenance.ts'
 import { createOrg } from '../orgs.ts'
-import { openSecrets } from '../secrets.ts'
+import { openSecrets, SECRETS_PER_APP_MAX, setSecrets } from '../secrets.ts'
 import { type TestControl, testActor, testConfig, testControl } from '../testing.ts'
 import { readOne } from '../transact.ts'
-import { outboundUrl, rotateOutbound } from './credentials.ts'
+import { CREDENTIALS_MAX, outboundUrl, rotateOutbound } from './credentials.ts'
 import {
   adjustOutbound,
   createOutbound,
@@ -124,6 +124,98 @@ test("an app's secret follows the URL", async () => {
   assert.deepEqual(await openSecrets(control, 'shop', 2), {
     QUOTAGUARDSTATIC_URL: outboundUrl(control, next.issued),
   })
+})
+
+test("only an app of the proxy's org gets its URL, and a refusal leaves no credential", async () => {
+  const both = testActor('personal', 'eve')
+  const its = { org: 'eve', id: 'px' }
+  await createApp(control, ada, { name: 'shop', org: 'personal' })
+  await createOutbound(control, eve, { org: 'eve', name: 'px' })
+  const before = control.store.dump()
+  const ask = (actor: typeof eve, app: string, name?: string) =>
+    rotateOutbound(control, actor, { ...its, secret: { app, name } })
+  await assert.rejects(ask(eve, 'shop'), /app: there is no app "shop"/)
+  await assert.rejects(ask(both, 'shop'), /app: "shop" is of org "personal".*"eve"/)
+  await createApp(control, eve, { name: 'hers', org: 'eve' })
+  await assert.rejects(ask(eve, 'hers', 'FLY_URL'), /FLY_URL.*rename it/)
+  control.store.dump().forEach((value, key) => {
+    if (key.startsWith('outbound/')) assert.equal(value, before.get(key))
+  })
+  assert.deepEqual(await openSecrets(control, 'shop', 1), {})
+})
+
+test('a rotation writes no secret of an app that is gone, or that another org has by now', async () => {
+  await createApp(control, ada, { name: 'shop', org: 'personal' })
+  await create()
+  await rotateOutbound(control, ada, { ...at(), secret: { app: 'shop' } })
+  await deleteApp(control, ada, 'shop')
+  const both = testActor('personal', 'eve')
+  await rotateOutbound(control, both, at())
+  await createApp(control, eve, { name: 'shop', org: 'eve' })
+  await rotateOutbound(control, both, { ...at(), keepMs: 0 })
+  assert.deepEqual(await openSecrets(control, 'shop', 1), {})
+  assert.equal((await showOutbound(control, ada, at())).proxy.credentials.length, 1)
+})
+
+test('a secret that cannot be set leaves no credential and no target', async () => {
+  await createApp(control, ada, { name: 'shop', org: 'personal' })
+  const { proxy } = await create()
+  const values = Object.fromEntries(
+    Array.from({ length: SECRETS_PER_APP_MAX }, (_, n) => [`S${n}`, 'x']),
+  )
+  await setSecrets(control, ada, { app: 'shop', values })
+  await assert.rejects(
+    rotateOutbound(control, ada, { ...at(), secret: { app: 'shop' }, keepMs: 0 }),
+    /501 secrets/,
+  )
+  const after = (await showOutbound(control, ada, at())).proxy
+  assert.deepEqual([after.credentials, after.secret], [proxy.credentials, null])
+})
+
+test('with as many credentials as there may be, keep 0 still ends them', async () => {
+  await create()
+  for (let n = 1; n < CREDENTIALS_MAX; n++) await rotateOutbound(control, ada, at())
+  await assert.rejects(rotateOutbound(control, ada, at()), /8 credentials.*keep 0/)
+  const { proxy, issued } = await rotateOutbound(control, ada, { ...at(), keepMs: 0 })
+  assert.deepEqual(proxy.credentials, [issued.credential])
+})
+
+test('of rotations at once the last one counts, and its credential is valid', async () => {
+  await createApp(control, ada, { name: 'shop', org: 'personal' })
+  await create()
+  const rotated = await Promise.all(
+    [1, 2, 3].map(() =>
+      rotateOutbound(control, ada, { ...at(), secret: { app: 'shop' }, keepMs: 0 }),
+    ),
+  )
+  const { credentials } = (await showOutbound(control, ada, at())).proxy
+  const last = rotated.find(({ issued }) => issued.credential.name === credentials[0]?.name)
+  assert.equal(credentials.length, 1)
+  assert.deepEqual(await openSecrets(control, 'shop', 3), {
+    QUOTAGUARDSTATIC_URL: outboundUrl(control, last!.issued),
+  })
+})
+
+test('a rotation ends those alone that were there when it began', async () => {
+  await create()
+  let rotatesMeanwhile = true
+  const edges = {
+    ...control.edges,
+    // Another process of the control plane rotates while this one waits for the edges.
+    waitFor: async () => {
+      if (rotatesMeanwhile) {
+        rotatesMeanwhile = false
+        const other = testControl({ ...control, store: { ...control.store } })
+        await rotateOutbound(other, ada, { ...at(), keepMs: 0 })
+      }
+      return { waiting: [] }
+    },
+  }
+  await assert.rejects(
+    rotateOutbound(testControl({ ...control, edges }), ada, { ...at(), keepMs: 0 }),
+    { code: 'conflict' },
+  )
+  assert.equal((await showOutbound(control, ada, at())).proxy.credentials.length, 1)
 })
 
 test('destinations and limits are changed, or refused as a whole', async () => {
