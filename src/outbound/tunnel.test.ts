@@ -5,9 +5,22 @@ import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import tls from 'node:tls'
 import * as x509 from '@peculiar/x509'
-import { Client, connectTo, serve, startRig } from './testing.ts'
+import { Deadlines } from '../base/deadlines.ts'
+import { fatal } from '../base/faults.ts'
+import { type OutboundContext, Scratch } from './context.ts'
+import { OutboundCounters } from './counters.ts'
+import type { OutboundUser } from './directory.ts'
+import { HALF_CLOSED_IDLE_MS } from './limits.ts'
+import { Meter, meterMemory } from './meter.ts'
+import { plainConnect } from './outbound-proxy.ts'
+import { Transfer } from './request-log.ts'
+import { Client, connectTo, record, serve, startRig } from './testing.ts'
+import { Tunnel } from './tunnel.ts'
+import { Upstream } from './upstream.ts'
 
 const UPLOAD = 24 * 1024 * 1024
+/** More than the kernel keeps for a peer that does not read. */
+const BEYOND_BUFFERS = 64 * 1024 * 1024
 
 const tunnelTo = async (port: number, proxy: number): Promise<Client> => {
   const client = new Client(proxy)
@@ -93,6 +106,41 @@ test('over TLS too: ends are ends, and what breaks off ends nothing but itself',
   using after = await client()
   after.socket.end()
   assert.equal(await after.rest(), 'bye')
+})
+
+test('a peer that never reads holds its connection no longer than a half-closed tunnel may be idle', async () => {
+  let nowMs = 0
+  const deadlines = new Deadlines(() => nowMs)
+  const meter = new Meter(meterMemory(1), 1, 0, () => nowMs)
+  const ctx = {
+    ...{ deadlines, meter, connect: plainConnect, now: () => nowMs, onLine() {} },
+    ...{ counters: new OutboundCounters(), scratch: new Scratch(new OutboundCounters(), fatal) },
+  } as unknown as OutboundContext
+  const user = { slot: 1, name: 'u1', served: { limits: record().limits } } as OutboundUser
+  await using far = await serve((socket) => socket.on('end', () => socket.end()).resume())
+  const { promise: accepted, resolve } = Promise.withResolvers<net.Socket>()
+  await using near = await serve(resolve)
+  using peer = new Client(near.port)
+  peer.socket.pause()
+  const client = await accepted
+  const upstream = await new Promise<Upstream>((connected) => {
+    const to = { address: '127.0.0.1', family: 4, port: far.port } as const
+    const opened: Upstream = new Upstream(ctx, to, null, () => connected(opened))
+  })
+  meter.enter(user)
+  upstream.release = () => meter.leave(user)
+  const tunnel = new Tunnel(ctx, client, upstream, user, new Transfer(ctx, 'connect', ''))
+  client.on('close', (failed) => tunnel.onClientClose(failed))
+
+  client.write(Buffer.alloc(BEYOND_BUFFERS))
+  tunnel.onClientEnd()
+  await eventually(() => upstream.socket.closed)
+  nowMs = HALF_CLOSED_IDLE_MS - 1
+  deadlines.sweep()
+  assert.deepEqual([client.destroyed, meter.open(1)], [false, 1], 'it may still read')
+  nowMs = HALF_CLOSED_IDLE_MS
+  deadlines.sweep()
+  await eventually(() => client.closed && meter.open(1) === 0)
 })
 
 async function selfSigned(): Promise<{ cert: string; key: string }> {

@@ -25,7 +25,12 @@ export class Tunnel implements Timed, UpstreamUser {
   #throttled = false
   #clientEnded = false
   #upstreamEnded = false
+  /** One side is gone; the other may still take what was written to it. */
   #closed = false
+  #clientGone = false
+  #upstreamGone = false
+  /** What the upstream's end would have given back: given back when both sides are gone. */
+  readonly #release: (() => void) | null
 
   constructor(
     ctx: OutboundContext,
@@ -41,11 +46,17 @@ export class Tunnel implements Timed, UpstreamUser {
     this.#transfer = transfer
     this.#touchedAt = ctx.deadlines.now
     this.deadline = this.#touchedAt + KEEPALIVE_PROBE_MS
+    this.#release = upstream.release
+    upstream.release = () => {
+      this.#upstreamGone = true
+      this.#checkGone()
+    }
     upstream.user = this
     ctx.deadlines.add(this)
   }
 
   onClientData(data: Buffer, stream: StreamBuffer | null): void {
+    if (this.#closed) return
     this.#transfer.bytesUp += data.length
     this.#touchedAt = this.#ctx.deadlines.now
     if (!writeRead(this.#upstream.socket, data, stream)) this.#client.pause()
@@ -53,6 +64,7 @@ export class Tunnel implements Timed, UpstreamUser {
   }
 
   onClientEnd(): void {
+    if (this.#closed) return
     this.#clientEnded = true
     this.#touchedAt = this.#ctx.deadlines.now
     this.#checkSoon()
@@ -64,7 +76,9 @@ export class Tunnel implements Timed, UpstreamUser {
   }
 
   onClientClose(failed: boolean): void {
+    this.#clientGone = true
     this.#close()
+    this.#checkGone()
     // What broke off must not look like a regular end.
     if (failed || !this.#clientEnded) breakOff(this.#upstream.socket)
     else this.#upstream.socket.destroySoon()
@@ -96,6 +110,10 @@ export class Tunnel implements Timed, UpstreamUser {
 
   /** Now and then: resumes what was throttled, has a silent peer probed, and ends what is idle. */
   onDeadline(): void {
+    if (this.#closed) {
+      this.#breakOff()
+      return
+    }
     const { now } = this.#ctx.deadlines
     if (this.#throttled) {
       if (!this.#ctx.meter.hasBytes(this.#user)) return
@@ -111,8 +129,8 @@ export class Tunnel implements Timed, UpstreamUser {
     const idleMs = this.#clientEnded || this.#upstreamEnded ? HALF_CLOSED_IDLE_MS : TUNNEL_IDLE_MS
     this.deadline = this.#touchedAt + idleMs
     if (this.deadline > now) return
-    breakOff(this.#client)
-    this.onClientClose(true)
+    this.#close()
+    this.#breakOff()
   }
 
   /** Above its bytes per second: both ends wait for the next look at the clock. */
@@ -131,8 +149,20 @@ export class Tunnel implements Timed, UpstreamUser {
   #close(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#ctx.deadlines.delete(this)
+    this.deadline = this.#ctx.deadlines.now + HALF_CLOSED_IDLE_MS
     this.#upstream.user = null
     this.#transfer.finish('ok')
+  }
+
+  #breakOff(): void {
+    breakOff(this.#client)
+    breakOff(this.#upstream.socket)
+  }
+
+  /** Until then it counts, and its deadline holds: a peer that never reads would stay for ever. */
+  #checkGone(): void {
+    if (!this.#clientGone || !this.#upstreamGone) return
+    this.#ctx.deadlines.delete(this)
+    this.#release?.()
   }
 }
