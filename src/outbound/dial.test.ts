@@ -101,6 +101,16 @@ test('of several addresses, only those that are allowed are dialled', async () =
   assert.deepEqual(tried, [' 127.0.0.1'])
 })
 
+test('a proxy that is destroyed opens nothing that was on its way', async () => {
+  const { connect, tried } = connectBy(() => 'hangs')
+  await using rig = await startRig({ connect })
+  using client = new Client(rig.http)
+  client.send(connectTo('127.0.0.1:1'))
+  await ended(() => (tried.length === 0 ? 1 : 0))
+  rig.directory.delete('p1')
+  assert.match((await client.response()).head, /407[\s\S]*error: credentials_refused/i)
+})
+
 test('a destination that refuses is asked once', async () => {
   const { connect, tried } = connectBy(() => 'works')
   await using rig = await startRig({ connect, sources: [A, B] })

@@ -1,7 +1,8 @@
 import type { Timed } from '../base/deadlines.ts'
 import type { Destination } from '../model/destination.ts'
 import type { OutboundContext } from './context.ts'
-import type { OutboundUser, SourceState } from './directory.ts'
+import { isValid } from './credentials.ts'
+import type { OutboundUser, Sender, SourceState } from './directory.ts'
 import { type Failure, type FailureCode, failure } from './errors.ts'
 import {
   ADDRESSES_MAX,
@@ -34,12 +35,13 @@ interface Attempt {
  * Attempts go through the proxy's addresses in turn. When one of those does not get through, the next
  * attempt uses the other.
  */
-export class Dial implements Timed {
+export class Dial implements Timed, Sender {
   deadline: number
   readonly #ctx: OutboundContext
   readonly #user: OutboundUser
   readonly #to: Destination
   readonly #owner: DialUser
+  readonly #senders: Set<Sender>
   readonly #turn: number
   /** Allowed addresses by family, in the order of the answers. */
   readonly #found: { 4: string[]; 6: string[] } = { 4: [], 6: [] }
@@ -65,19 +67,21 @@ export class Dial implements Timed {
     this.#user = user
     this.#to = to
     this.#owner = owner
+    this.#senders = user.served.senders
     this.#turn = ctx.turn++
     this.deadline = ctx.deadlines.now + DIAL_MS
   }
 
   start(): void {
     const { sources, policy } = this.#user.served
-    const limited = this.#ctx.meter.enter(this.#user)
-    if (limited) {
+    const refused = this.#enter()
+    if (refused) {
       this.#ended = true
-      this.#owner.onFailed(limited)
+      this.#owner.onFailed(refused)
       return
     }
     this.#counted = true
+    this.#senders.add(this)
     this.#ctx.deadlines.add(this)
     if (sources?.length === 0) this.#fail('no_source')
     else if (!policy.mayAsk(this.#to)) this.#fail('destination_refused')
@@ -89,6 +93,17 @@ export class Dial implements Timed {
       this.#ctx.names.ask(this.#to.host, 6, (answer) => this.#answered(answer))
       this.#ctx.names.ask(this.#to.host, 4, (answer) => this.#answered(answer))
     }
+  }
+
+  /** A credential may have ended since it was shown. */
+  #enter(): Failure | null {
+    const { meter, now } = this.#ctx
+    if (isValid(this.#user, now())) return meter.enter(this.#user)
+    return failure('credentials_refused', explain('credentials_refused', this.#to))
+  }
+
+  breakOff(): void {
+    this.#fail('credentials_refused')
   }
 
   /** Nobody wants it any more. */
@@ -197,12 +212,16 @@ export class Dial implements Timed {
     if (this.#ended) return
     this.#attempts.delete(attempt)
     this.#judge(attempt)
-    attempt.upstream.user = null
-    const { meter } = this.#ctx
-    attempt.upstream.release = () => meter.leave(this.#user)
+    const { upstream } = attempt
+    upstream.user = null
+    this.#senders.add(upstream)
+    upstream.release = () => {
+      this.#senders.delete(upstream)
+      this.#ctx.meter.leave(this.#user)
+    }
     this.#counted = false
     this.#end()
-    this.#owner.onOpen(attempt.upstream)
+    this.#owner.onOpen(upstream)
   }
 
   /** Others that began before and are still silent point at their source, not at the destination. */
@@ -240,6 +259,7 @@ export class Dial implements Timed {
     this.#ended = true
     if (this.#counted) this.#ctx.meter.leave(this.#user)
     this.#counted = false
+    this.#senders.delete(this)
     if (this.#timer) clearTimeout(this.#timer)
     this.#ctx.deadlines.delete(this)
     for (const { upstream } of this.#attempts) upstream.destroy()
@@ -266,6 +286,8 @@ function codeOf(error: NodeJS.ErrnoException | null): FailureCode {
 function explain(code: FailureCode, to: Destination): string {
   const where = `destination ${hostPort(to)}`
   switch (code) {
+    case 'credentials_refused':
+      return `${where}: the credentials have ended meanwhile; use the URL of the last "fairway outbound rotate"`
     case 'destination_refused':
       return `${where}: not allowed; private, loopback and metadata addresses are refused, and so is what an allow-list does not name: ask the proxy's owner to allow it`
     case 'name_not_found':

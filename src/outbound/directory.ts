@@ -40,6 +40,13 @@ export interface Served {
   readonly policy: DestinationPolicy
   readonly limits: OutboundProxy['limits']
   readonly sources: readonly SourceState[] | null
+  /** What sends from its addresses, or is about to; the same set for as long as the proxy is there. */
+  readonly senders: Set<Sender>
+}
+
+export interface Sender {
+  /** The proxy is gone: nothing more may be sent from what were its addresses. */
+  breakOff(): void
 }
 
 export interface SourceState extends Source {
@@ -47,10 +54,16 @@ export interface SourceState extends Source {
   suspectUntil: number
 }
 
+interface Known {
+  readonly names: readonly string[]
+  readonly sources: ReadonlyMap<string, SourceState>
+  readonly senders: Set<Sender>
+}
+
 /** All outbound proxies by the user names of their credentials. */
 export class Directory {
   readonly #users = new Map<string, OutboundUser>()
-  readonly #byProxy = new Map<string, { names: string[]; sources: Map<string, SourceState> }>()
+  readonly #byProxy = new Map<string, Known>()
   readonly #never: PrefixSet
 
   /** `never`: what no allow-list opens. */
@@ -80,6 +93,7 @@ export class Directory {
       policy: new DestinationPolicy(proxy.allow, this.#never),
       limits: proxy.limits,
       sources: sources && [...known.values()],
+      senders: before?.senders ?? new Set(),
     }
     const names = proxy.credentials.map(({ name }) => name)
     for (const name of before?.names ?? []) if (!names.includes(name)) this.#drop(name)
@@ -89,12 +103,16 @@ export class Directory {
         expiresAtMs: expiresAt === null ? Infinity : Date.parse(expiresAt),
         served,
       })
-    this.#byProxy.set(proxy.id, { names, sources: known })
+    this.#byProxy.set(proxy.id, { names, sources: known, senders: served.senders })
   }
 
+  /** The proxy was destroyed. Its connections end now: its addresses will be another's. */
   delete(id: string): void {
-    for (const name of this.#byProxy.get(id)?.names ?? []) this.#drop(name)
+    const known = this.#byProxy.get(id)
+    if (!known) return
+    for (const name of known.names) this.#drop(name)
     this.#byProxy.delete(id)
+    for (const sender of known.senders) sender.breakOff()
   }
 
   #putUser(

@@ -45,6 +45,18 @@ test('IPv4, IPv6 and names are connected to, names resolved here', async () => {
   assert.ok(rig.lines.every(({ result, protocol }) => result === 'ok' && protocol === 'socks5'))
 })
 
+test('who had logged in when the proxy was destroyed opens nothing any more', async () => {
+  await using rig = await startRig()
+  await using origin = await serve(echo)
+  using client = new Client(rig.socks)
+  client.send(HELLO).send(login())
+  await client.read(4)
+  rig.directory.delete('p1')
+  client.send(ask(1, [127, 0, 0, 1], origin.port))
+  assert.equal(codes(await client.read(10))[1], 2)
+  assert.equal(rig.lines[0]!.result, 'credentials_refused')
+})
+
 test('all steps may come at once, with the first octets of the stream', async () => {
   await using rig = await startRig()
   await using origin = await serve(echo)

@@ -85,6 +85,22 @@ test('a reset of one side is a reset of the other, not an end', async () => {
   assert.deepEqual(seen, ['ECONNRESET'])
 })
 
+test('a proxy that is destroyed ends its connections, those of a former credential too', async () => {
+  await using rig = await startRig()
+  const broken = new Set<net.Socket>()
+  await using origin = await serve((socket) => {
+    socket.pipe(socket).on('error', () => broken.add(socket))
+  })
+  using former = await tunnelTo(origin.port, rig.http)
+  rig.put({ credentials: [{ ...record().credentials[0]!, name: 'u2' }] })
+  assert.equal(await former.send('ping').read('ping'), 'ping', 'a rotation ends none')
+  const seen: (string | undefined)[] = []
+  former.socket.on('error', (error: NodeJS.ErrnoException) => seen.push(error.code))
+  rig.directory.delete('p1')
+  await eventually(() => seen.length > 0 && broken.size > 0)
+  assert.deepEqual(seen, ['ECONNRESET'])
+})
+
 test('over TLS too: ends are ends, and what breaks off ends nothing but itself', async () => {
   await using rig = await startRig({ tls: await selfSigned() })
   await using origin = await serve((socket) => {

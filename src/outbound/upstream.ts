@@ -1,8 +1,9 @@
 import type { Socket } from 'node:net'
+import { breakOff } from '../base/ends.ts'
 import { type ReadSink, SocketReader } from '../base/socket-reader.ts'
 import type { StreamBuffer } from '../base/stream-buffers.ts'
 import type { OutboundContext } from './context.ts'
-import type { Source } from './directory.ts'
+import type { Sender, Source } from './directory.ts'
 
 /** Whoever uses a connection to a destination. */
 export interface UpstreamUser {
@@ -15,7 +16,7 @@ export interface UpstreamUser {
 }
 
 /** A connection to a destination: reads into the worker's buffers, writes under back-pressure. */
-export class Upstream implements ReadSink {
+export class Upstream implements ReadSink, Sender {
   readonly address: string
   readonly family: 4 | 6
   readonly source: Source | null
@@ -50,6 +51,10 @@ export class Upstream implements ReadSink {
 
   destroy(): void {
     this.socket.destroy()
+  }
+
+  breakOff(): void {
+    breakOff(this.socket)
   }
 
   onRead(data: Buffer, n: number, stream: StreamBuffer | null): void {
