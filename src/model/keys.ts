@@ -53,7 +53,7 @@ export const keys = {
   egressAddress: (address: string) => `egress-address/${address}`,
   /** An outbound proxy: its credentials as hashes, limits and destinations. */
   outbound: (id: string) => `outbound/${id}`,
-  /** Claims a proxy's number; the value is its id. */
+  /** Claims a proxy's number, also while it rests after its proxy; the value has the proxy's id. */
   outboundIndex: (index: number) => `outbound-index/${String(index).padStart(4, '0')}`,
   orgOutbound: (org: string, id: string) => `org-outbound/${org}/${id}`,
   parkedAddress: (org: string, address: string) => `parked-address/${org}/${address}`,

@@ -259,7 +259,7 @@ export type MachineEgress = z.infer<typeof MachineEgress>
  */
 export const OutboundProxy = z.object({
   id: z.string(),
-  /** Never used for another one; the private addresses on every host follow from it. */
+  /** Rests before another one gets it: the private addresses on every host follow from it. */
   index: z.number().int().min(0).max(OUTBOUND_INDEX_MAX),
   name: z.string(),
   org: z.string(),

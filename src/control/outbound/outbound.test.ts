@@ -95,6 +95,15 @@ test('addresses rest after their proxy; an empty pool says so and changes nothin
   assert.equal(again.proxy.index, 0, 'its number is free again too')
 })
 
+test("a proxy's number rests as its addresses do: hosts may still have connections from it", async () => {
+  const numberOf = async (name: string) => (await create(name)).proxy.index
+  assert.equal(await numberOf('one'), 0)
+  await destroyOutbound(control, ada, at('one'))
+  assert.equal(await numberOf('two'), 1)
+  control.clock.advance(control.config.quarantineMs)
+  assert.deepEqual([await numberOf('three'), await numberOf('four')], [0, 2])
+})
+
 test('a rotation keeps the former credential for as long as was asked, not longer', async () => {
   const { proxy } = await create()
   const first = proxy.credentials[0]!.name

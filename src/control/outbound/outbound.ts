@@ -103,21 +103,38 @@ async function planCreate(control: Control, read: Read, org: string, input: Crea
     ...pairs.flatMap((pair) => [put(keys.egress(pair.id), pair), ...holdOps(control, pair)]),
     put(keys.outbound(id), proxy),
     put(keys.orgOutbound(org, id), { id }),
-    put(keys.outboundIndex(index), { id }),
+    put(keys.outboundIndex(index), { id } satisfies NumberRecord),
   ]
   return { ops, result: { proxy, pairs, issued } }
 }
 
+/** A proxy's number: claimed, or resting after its proxy was destroyed. */
+interface NumberRecord {
+  readonly id: string
+  /** Milliseconds since the epoch; a host may have connections from its private addresses until then. */
+  readonly restsUntilMs?: number
+}
+
 async function freeIndex(control: Control, read: Read): Promise<number> {
-  const taken = await readAll(control.store, 'outbound-index/', OUTBOUND_INDEX_MAX + 1)
-  const used = new Set(taken.map(({ key }) => Number(key.slice('outbound-index/'.length))))
-  for (let index = 0; index <= OUTBOUND_INDEX_MAX; index++)
-    if (!used.has(index) && (await read.get(keys.outboundIndex(index))) === undefined) return index
+  const records = await readAll<NumberRecord>(
+    control.store,
+    'outbound-index/',
+    OUTBOUND_INDEX_MAX + 1,
+  )
+  const seen = new Map(records.map(({ key, value }) => [key, value]))
+  for (let index = 0; index <= OUTBOUND_INDEX_MAX; index++) {
+    const key = keys.outboundIndex(index)
+    if (isFree(control, seen.get(key)) && isFree(control, await read.get<NumberRecord>(key)))
+      return index
+  }
   throw new FairwayError(
     'too_many',
-    `the fleet has ${used.size} outbound proxies, the most that it can have; destroy one first`,
+    `the fleet's ${seen.size} numbers for outbound proxies, the most that it can have, are in use or rest after one; destroy one, and try again in ${control.config.quarantineMs / 1_000} s`,
   )
 }
+
+const isFree = ({ clock }: Control, record: NumberRecord | undefined): boolean =>
+  record === undefined || (record.restsUntilMs ?? Infinity) <= clock.now()
 
 export async function listOutbound(
   control: Control,
@@ -166,7 +183,7 @@ export async function adjustOutbound(
   return { proxy: result, pairs: await pairsOf(control, result) }
 }
 
-/** Ends it for everybody who uses it; its addresses rest before anybody else gets them (I13). */
+/** Ends it for everybody who uses it; its addresses and its number rest before others get them (I13). */
 export async function destroyOutbound(
   control: Control,
   actor: Actor,
@@ -177,11 +194,12 @@ export async function destroyOutbound(
     const proxy = await outboundWithin(read, found)
     const pairs = await Promise.all(proxy.pairs.map((id) => read.get<EgressPair>(keys.egress(id))))
     const held = pairs.filter((pair) => pair !== undefined)
+    const restsUntilMs = control.clock.now() + control.config.quarantineMs
     const ops = [
       ...(await releasePairOps(control, read, held)),
       del(keys.outbound(proxy.id)),
       del(keys.orgOutbound(proxy.org, proxy.id)),
-      del(keys.outboundIndex(proxy.index)),
+      put(keys.outboundIndex(proxy.index), { id: proxy.id, restsUntilMs } satisfies NumberRecord),
     ]
     return { ops, result: { proxy, pairs: held } }
   })
