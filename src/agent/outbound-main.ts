@@ -4,6 +4,7 @@ import { messageOf } from '../base/errors.ts'
 import { metricsAnswer, serveLocalHttp } from '../base/local-http.ts'
 import { createLogger } from '../base/log.ts'
 import { RotatingLog } from '../base/rotating-log.ts'
+import { Meter, meterMemory } from '../outbound/meter.ts'
 import { renderMetrics } from '../outbound/metrics.ts'
 import { ServedProxies } from '../outbound/served.ts'
 import { followFeedSocket } from './feed-socket-client.ts'
@@ -22,15 +23,18 @@ const DRAIN_SLACK_MS = 1_000
 const config = OutboundConfig.parse(JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')))
 const log = createLogger('outbound').child({ host: config.host })
 const requestLog = new RotatingLog(config.requestLog)
+const memory = meterMemory(config.workers)
+const meter = new Meter(memory, config.workers, 0, Date.now)
 const served = new ServedProxies(
   config.host,
+  (slot) => meter.open(slot),
   (change) => workers?.change(change),
   (key, problem) => log.error({ key, problem }, 'a record cannot be read; the one before stays'),
 )
 let workers: OutboundWorkers | undefined
 const after = loadReplica()
 workers = new OutboundWorkers({
-  ...{ config, tls: readTls(), log },
+  ...{ config, tls: readTls(), meter: memory, log },
   all: () => served.all(),
   onLines: (text) => requestLog.write(text),
 })

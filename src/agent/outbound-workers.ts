@@ -4,7 +4,7 @@ import { TRAFFIC_MEMORY } from '../base/worker-memory.ts'
 import { duplicate } from '../kernel/listener.ts'
 import type { CounterSnapshot } from '../outbound/counters.ts'
 import type { ServedProxy } from '../outbound/directory.ts'
-import { Meter, meterMemory } from '../outbound/meter.ts'
+import { Meter } from '../outbound/meter.ts'
 import type { ServedChange } from '../outbound/served.ts'
 import type { OutboundConfig } from './outbound-config.ts'
 import type {
@@ -20,6 +20,8 @@ const RESTART_MS = 200
 export interface OutboundWorkersDeps {
   readonly config: OutboundConfig
   readonly tls: OutboundWorkerData['tls']
+  /** Of as many workers as there are. */
+  readonly meter: SharedArrayBuffer
   /** What a worker that begins has to know. */
   readonly all: () => readonly ServedProxy[]
   readonly onLines: (text: string) => void
@@ -36,7 +38,6 @@ interface Member {
 /** The worker threads of the outbound process as one; one that dies is replaced. */
 export class OutboundWorkers {
   readonly #deps: OutboundWorkersDeps
-  readonly #meter: SharedArrayBuffer
   readonly #members: Member[]
   readonly #questions = new Questions()
   #isListening = false
@@ -45,7 +46,6 @@ export class OutboundWorkers {
   constructor(deps: OutboundWorkersDeps) {
     this.#deps = deps
     const { workers } = deps.config
-    this.#meter = meterMemory(workers)
     this.#members = Array.from({ length: workers }, (_, i) => this.#start(i))
   }
 
@@ -82,12 +82,12 @@ export class OutboundWorkers {
   }
 
   #start(index: number): Member {
-    const { config, tls } = this.#deps
+    const { config, tls, meter } = this.#deps
     const { resolvers, neverPrefixes, drainMs, workers } = config
     const workerData: OutboundWorkerData = {
       // It closes its descriptor when it ends; ours is for its successor.
       ...{ listenFd: duplicate(config.listenFd), worker: index, workers },
-      ...{ meter: this.#meter, resolvers, neverPrefixes, tls, drainMs },
+      ...{ meter, resolvers, neverPrefixes, tls, drainMs },
     }
     const worker = new Worker(new URL('./outbound-worker.ts', import.meta.url), {
       workerData,
@@ -111,7 +111,8 @@ export class OutboundWorkers {
   #replace(index: number, member: Member): void {
     member.listening.resolve()
     member.drained.resolve()
-    new Meter(this.#meter, this.#deps.config.workers, index, Date.now).forgetWorker(index)
+    const { meter, config } = this.#deps
+    new Meter(meter, config.workers, index, Date.now).forgetWorker(index)
     if (this.#isDraining) return
     setTimeout(() => {
       if (!this.#isDraining) this.#members[index] = this.#start(index)

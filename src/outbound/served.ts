@@ -18,16 +18,19 @@ export class ServedProxies {
   readonly #pairs = new Map<string, EgressPair>()
   /** Which proxy a pair belongs to. */
   readonly #owners = new Map<string, string>()
-  readonly #slots = new CredentialSlots()
+  readonly #slots: CredentialSlots
   /** Keys that a snapshot has named so far; null outside of one. */
   #seen: Set<string> | null = null
 
+  /** `open`: the connections that are counted at a slot now (`Meter`). */
   constructor(
     host: string,
+    open: (slot: number) => number,
     onChange: (change: ServedChange) => void,
     onProblem: (key: string, problem: string) => void,
   ) {
     this.#host = host
+    this.#slots = new CredentialSlots(open)
     this.#onChange = onChange
     this.#onProblem = onProblem
   }
@@ -107,11 +110,20 @@ export class ServedProxies {
   }
 }
 
-/** Gives each credential a place to be counted at; those that went give theirs back. */
+/**
+ * Gives each credential a place to be counted at. Those that went give theirs back, and another has it
+ * once none of their connections is open any more; until then it would count for somebody else.
+ */
 class CredentialSlots {
+  readonly #open: (slot: number) => number
   readonly #byProxy = new Map<string, Record<string, number>>()
-  readonly #free: number[] = []
+  /** Given back, the longest ago first. */
+  readonly #former: number[] = []
   #next = 1
+
+  constructor(open: (slot: number) => number) {
+    this.#open = open
+  }
 
   of({ id, credentials }: OutboundProxy): Record<string, number> {
     const before = this.#byProxy.get(id) ?? {}
@@ -127,12 +139,14 @@ class CredentialSlots {
     this.#byProxy.delete(id)
   }
 
-  /** Beyond METER_SLOTS, credentials share slot 0. */
+  /** New ones first, so that workers have long heard of whose a former one was. Without any: slot 0. */
   #take(): number {
-    return this.#free.shift() ?? (this.#next < METER_SLOTS ? this.#next++ : 0)
+    if (this.#next < METER_SLOTS) return this.#next++
+    const at = this.#former.findIndex((slot) => this.#open(slot) === 0)
+    return at < 0 ? 0 : this.#former.splice(at, 1)[0]!
   }
 
   #give(slot: number): void {
-    if (slot > 0) this.#free.push(slot)
+    if (slot > 0) this.#former.push(slot)
   }
 }
