@@ -364,6 +364,25 @@ for (const [mode, asUser] of [
     )
   })
 
+/** A network without ::1, in which 2001:db8::2 would be asked for on a wire where nobody is. */
+const WITHOUT_LOOPBACK_V6 = `
+ip link set lo up && ip addr del ::1/128 dev lo
+ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up
+ip addr add 2001:db8::1/64 dev v0 nodad
+exec "$@"`
+const CONNECT = (host: string) =>
+  `require('node:net').connect(443, '${host}').on('error', ({ code }) => console.log(code))`
+
+test('--mode group where ::1 cannot be listened at: IPv6 is refused, not let out', {
+  skip: !isRoot && 'needs root',
+}, async () => {
+  const network = ['unshare', '--net', 'sh', '-c', WITHOUT_LOOPBACK_V6, 'sh']
+  const args = ['--mode', 'group', '--to', '[2001:db8::2]:443', '--']
+  const command = [NODE, '-e', CONNECT('2001:db8::2')]
+  const ran = await run([...network, NODE, file, ...args, ...command], { env: environment() })
+  assert.equal(ran.stdout, 'ECONNREFUSED\n', ran.stderr)
+})
+
 test('everything: address literals go through the proxy, unlisted ones of a list do not', async () => {
   const direct = await run(['curl', '-sS', `http://127.0.0.1:${webPort}/`])
   assert.equal(direct.stdout, `127.0.0.1 127.0.0.1:${webPort}`)

@@ -52,7 +52,8 @@ export async function openSteering(settings: Settings, interceptor: Interceptor)
     const wrap = inNamespaces('root', ['mount'], ENTER, [group.folder, ...files.mounts])
     if (!wrap) throw new TunnelError('steering needs unshare (package util-linux)')
     await verify(wrap)
-    return { description: 'everything, by control group and nft', wrap, close }
+    const but = v6 ? '' : ', but for IPv6, which is refused: ::1 cannot be listened at'
+    return { description: `everything, by control group and nft${but}`, wrap, close }
   } catch (error) {
     close()
     throw error
@@ -111,7 +112,7 @@ function ruleset(
     ip daddr 127.128.0.0/9 meta l4proto tcp redirect to :${v4}
     fib daddr type local return
     meta nfproto ipv4 meta l4proto tcp redirect to :${v4}
-    ${v6 === undefined ? 'return' : `meta l4proto tcp redirect to :${v6}`}
+    meta l4proto tcp ${v6 === undefined ? 'reject with tcp reset' : `redirect to :${v6}`}
   }
   chain output {
     type nat hook output priority -110; policy accept;
