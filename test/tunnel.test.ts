@@ -358,11 +358,13 @@ for (const [mode, asUser] of [
       child.kill('SIGTERM')
       await ended
     }
-    assert.doesNotMatch(
-      spawnSync('nft', ['list', 'tables']).stdout?.toString() ?? '',
-      new RegExp(`fairway_tunnel_${child.pid}`),
-    )
+    if (mode === 'group') assertRemoved(said)
   })
+
+function assertRemoved(said: string): void {
+  const [, table] = /\(table (fairway_tunnel_\d+)\)/.exec(said)!
+  assert.ok(!spawnSync('nft', ['list', 'tables']).stdout.toString().split(/\s/).includes(table!))
+}
 
 /** A network without ::1, in which 2001:db8::2 would be asked for on a wire where nobody is. */
 const WITHOUT_LOOPBACK_V6 = `
@@ -381,6 +383,35 @@ test('--mode group where ::1 cannot be listened at: IPv6 is refused, not let out
   const command = [NODE, '-e', CONNECT('2001:db8::2')]
   const ran = await run([...network, NODE, file, ...args, ...command], { env: environment() })
   assert.equal(ran.stdout, 'ECONNREFUSED\n', ran.stderr)
+})
+
+test('--mode group twice in one network, each with process ids of its own', {
+  skip: !isRoot && 'needs root',
+}, async () => {
+  const url = `http://web.far.test:${webPort}/`
+  const own = ['--pid', '--fork', '--kill-child', '--mount-proc', '--', NODE, file, '--verbose']
+  const args = [...own, '--mode', 'group', '--to', `web.far.test:${webPort}`, '--']
+  const script = `echo up; read go; exec curl -sS ${url}`
+  const first = spawn('unshare', [...args, 'sh', '-c', script], {
+    env: environment(),
+    stdio: ['pipe', 'pipe', 'ignore'],
+  })
+  let said = ''
+  first.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said += text
+  })
+  const ended = new Promise((resolve) => first.on('close', resolve))
+  try {
+    await eventually('the first is up', 60_000, async () => said === 'up\n')
+    const second = await run(['unshare', ...args, 'curl', '-sS', url], { env: environment() })
+    assert.equal(second.stdout, `${SOURCE} web.far.test:${webPort}`, second.stderr)
+    assertRemoved(second.stderr)
+    first.stdin.end('go\n')
+    await ended
+    assert.equal(said, `up\n${SOURCE} web.far.test:${webPort}`)
+  } finally {
+    first.kill('SIGKILL')
+  }
 })
 
 test('everything: address literals go through the proxy, unlisted ones of a list do not', async () => {

@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process'
 import { createSocket, type Socket as Datagrams } from 'node:dgram'
-import { mkdirSync, readFileSync, rmdirSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmdirSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join, relative } from 'node:path'
 import { serveDns } from './dns-service.ts'
@@ -9,12 +10,13 @@ import type { Interceptor } from './interceptor.ts'
 import { loopbackAddress } from './loopback.ts'
 import { inNamespaces } from './namespaces.ts'
 import { privateFiles } from './private-files.ts'
-import { isAlive } from './process-alive.ts'
+import { tcpSockets } from './proc-net.ts'
 import { tool, tryTool } from './programs.ts'
 import type { Settings } from './settings.ts'
 import type { Way } from './way.ts'
 
 const NAME = 'fairway_tunnel'
+const NFT_MS = 10_000
 
 /**
  * Everything, in the machine's own network, as root: the command gets a control group of its own, and
@@ -40,20 +42,22 @@ export async function openSteering(settings: Settings, interceptor: Interceptor)
     )
     const dns = await openDns(interceptor)
     open.push(() => dns.socket.close())
-    const table = `${NAME}_${process.pid}`
+    const table = `${NAME}_${portOf(v4)}`
     const loaded = await tryTool(
       [nft, '-f', '-'],
       ruleset(table, group, portOf(v4), v6 && portOf(v6)),
     )
     if (!loaded.ok) throw new TunnelError(`nft refused the rules (${loaded.why})`)
-    open.push(() => void tryTool([nft, 'delete', 'table', 'inet', table]))
+    // Nothing of a process 1 of a container goes on after its end.
+    open.push(() => void spawnSync(nft, ['delete', 'table', 'inet', table], { timeout: NFT_MS }))
     const files = privateFiles(dns.address, settings.everything)
     open.push(files.close)
     const wrap = inNamespaces('root', ['mount'], ENTER, [group.folder, ...files.mounts])
     if (!wrap) throw new TunnelError('steering needs unshare (package util-linux)')
     await verify(wrap)
     const but = v6 ? '' : ', but for IPv6, which is refused: ::1 cannot be listened at'
-    return { description: `everything, by control group and nft${but}`, wrap, close }
+    const description = `everything, by control group and nft (table ${table})${but}`
+    return { description, wrap, close }
   } catch (error) {
     close()
     throw error
@@ -82,17 +86,21 @@ function makeGroup(): Group {
   const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1]
   if (!root || own === undefined || !root.startsWith('/sys/fs/cgroup'))
     throw new TunnelError('there is no cgroup v2 below /sys/fs/cgroup')
-  const folder = join(root, own, `${NAME}_${process.pid}`)
-  try {
-    mkdirSync(folder)
-  } catch (error) {
-    throw new TunnelError(`no control group can be made (${codeOf(error) ?? textOf(error)})`)
-  }
+  const folder = newFolder(join(root, own, `${NAME}_`))
   const level = relative(root, folder).split('/').length
   return { folder, path: relative('/sys/fs/cgroup', folder), level }
 }
 
-/** Fails while processes of the command live on; the next tunnel tries again. */
+/** Its name is random: another tunnel in the same group may have the same process id, in a container. */
+function newFolder(prefix: string): string {
+  try {
+    return mkdtempSync(prefix)
+  } catch (error) {
+    throw new TunnelError(`no control group can be made (${codeOf(error) ?? textOf(error)})`)
+  }
+}
+
+/** Fails while processes of the command live on. */
 function removeGroup(folder: string): void {
   try {
     rmdirSync(folder)
@@ -101,13 +109,16 @@ function removeGroup(folder: string): void {
   }
 }
 
+/** In place of a table of that name: what had our port before may have left it. */
 function ruleset(
   table: string,
   { path, level }: Group,
   v4: number,
   v6: number | undefined,
 ): string {
-  return `table inet ${table} {
+  return `table inet ${table}
+delete table inet ${table}
+table inet ${table} {
   chain steer {
     ip daddr 127.128.0.0/9 meta l4proto tcp redirect to :${v4}
     fib daddr type local return
@@ -157,11 +168,16 @@ async function openDns(interceptor: Interceptor): Promise<{ socket: Datagrams; a
   throw new TunnelError('port 53 is taken on every loopback address (by a server on all of them?)')
 }
 
-/** What tunnels left that could not clean up: their table, and their group if it is empty. */
+/**
+ * Tables of tunnels that could not clean up. One is named after the port of the network that its tunnel
+ * listens at: process ids say nothing of who shares the network from another container.
+ */
 async function removeStale(nft: string): Promise<void> {
   const { stdout } = await tryTool([nft, 'list', 'tables', 'inet'])
-  for (const [, table, pid] of stdout.matchAll(/^table inet (fairway_tunnel_(\d+))$/gm))
-    if (!isAlive(Number(pid))) await tryTool([nft, 'delete', 'table', 'inet', table!])
+  const alive = new Set<number>()
+  for (const { isListening, local } of tcpSockets('self')) if (isListening) alive.add(local.port)
+  for (const [, table, port] of stdout.matchAll(/^table inet (fairway_tunnel_(\d+))$/gm))
+    if (!alive.has(Number(port))) await tryTool([nft, 'delete', 'table', 'inet', table!])
 }
 
 const PROBE = `const { lookup } = require('node:dns/promises')
