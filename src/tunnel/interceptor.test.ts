@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { test } from 'node:test'
-import { remotesOf } from './interceptor.ts'
+import type { Carrier } from './carrier.ts'
+import { destinationText } from './destinations.ts'
+import { Interceptor, remotesOf } from './interceptor.ts'
 import { parseSockets } from './proc-net.ts'
+import type { Reporter } from './reporter.ts'
+import type { Settings } from './settings.ts'
 
 /** A line of /proc/net/tcp: addresses and ports in hexadecimal, then the state. */
 const line = (n: number, local: string, remote: string, state: string): string =>
@@ -31,4 +37,30 @@ test('of connections that share a local port, the one that was redirected is fou
 test('a connection that is over says nothing', () => {
   const over = line(1, LOCAL, '0100807F:0050', TIME_WAIT)
   assert.equal(remotesOf(parseSockets(over), new Set(['127.0.0.1:44293'])).size, 0)
+})
+
+test('who connects to the port of the interceptor itself is reset, not carried to it again', async () => {
+  const carried: string[] = []
+  const carrier: Carrier = {
+    carry(local, to) {
+      carried.push(destinationText(to))
+      local.destroy()
+    },
+    close() {},
+  }
+  const said: string[] = []
+  const reporter: Reporter = { warn: (text) => said.push(text), detail() {} }
+  const settings = { everything: true, destinations: [], mappings: [] } as unknown as Settings
+  const interceptor = new Interceptor(settings, carrier, carrier, reporter)
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true })
+  interceptor.serve(server, 'self')
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const errors: (string | undefined)[] = []
+  const client = connect(port, '127.0.0.1').resume()
+  client.on('error', (error: NodeJS.ErrnoException) => errors.push(error.code))
+  await new Promise((resolve) => client.on('close', resolve))
+  server.close()
+  assert.deepEqual([errors, carried], [['ECONNRESET'], []])
+  assert.match(said.join(), new RegExp(`^127.0.0.1:${port}: reset`))
 })

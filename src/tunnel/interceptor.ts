@@ -1,4 +1,4 @@
-import type { Server, Socket } from 'node:net'
+import type { AddressInfo, Server, Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { type Carrier, reset } from './carrier.ts'
 import { type Destination, destinationText } from './destinations.ts'
@@ -19,6 +19,7 @@ export class Interceptor {
   readonly #names = new FakeNames()
   readonly #listed: ReadonlySet<string>
   readonly #listedNames: ReadonlySet<string>
+  readonly #servers: Server[] = []
   #waiting: Socket[] = []
 
   constructor(settings: Settings, proxied: Carrier, direct: Carrier, reporter: Reporter) {
@@ -41,6 +42,7 @@ export class Interceptor {
 
   /** Serves a listener; `pid` is a process of the network namespace that the clients are in. */
   serve(server: Server, pid: number | 'self'): void {
+    this.#servers.push(server)
     server.on('connection', (socket) => {
       socket.on('error', () => {})
       // One look at the table for all that came at once.
@@ -70,6 +72,11 @@ export class Interceptor {
       reset(socket)
       return
     }
+    if (this.#isOurs(to)) {
+      this.#reporter.warn(`${destinationText(to)}: reset, it is the tunnel itself`)
+      reset(socket)
+      return
+    }
     if (this.#isProxied(to)) this.#proxied.carry(socket, to)
     else this.#direct.carry(socket, to)
   }
@@ -83,6 +90,14 @@ export class Interceptor {
     const isLoopback = seen.host === '::1' || seen.host.startsWith('127.')
     const mapping = this.#settings.mappings.find(({ port }) => isLoopback && port === seen.port)
     return mapping?.to ?? seen
+  }
+
+  /** Nobody was redirected from there: what we dialled would come to us again, without end. */
+  #isOurs({ host, port }: Destination): boolean {
+    return this.#servers.some((server) => {
+      const at = server.address() as AddressInfo | null
+      return at?.port === port && at.address === host
+    })
   }
 
   #isProxied(to: Destination): boolean {
