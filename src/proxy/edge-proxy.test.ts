@@ -8,13 +8,8 @@ afterEach(() => lab.close())
 
 const get = (host: string, path = '/') => `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`
 const says = (name: string) => lab.app((socket) => onRequests(socket, () => socket.write(ok(name))))
-/** A port on which nothing listens. */
-async function deadPort(): Promise<number> {
-  const other = new Lab()
-  const port = await other.app(() => {})
-  other.close()
-  return port
-}
+/** A port on which nothing listens: only root's programs may, and none does. */
+const DEAD_PORT = 1
 
 describe('who answers', () => {
   async function shared(): Promise<TestEdge> {
@@ -174,11 +169,10 @@ describe('upstream connections', () => {
 
   test('one that nobody listens on: another machine, with the body', async () => {
     const alive = await lab.app((socket) => onRequests(socket, (_, body) => socket.write(ok(body))))
-    const dead = await deadPort()
     const services = (internalPort: number) => [{ port: 80, internalPort }]
     const machines = [
-      { id: 'dead1', services: services(dead) },
-      { id: 'dead2', services: services(dead) },
+      { id: 'dead1', services: services(DEAD_PORT) },
+      { id: 'dead2', services: services(DEAD_PORT) },
       { id: 'alive', services: services(alive) },
     ]
     const edge = await lab.edge([{ name: 'hello', addresses: [ADDRESS], machines }], {
@@ -193,7 +187,7 @@ describe('upstream connections', () => {
   })
 
   test('nobody listens anywhere: 502 with the last reason', async () => {
-    const edge = await lab.simple(await deadPort())
+    const edge = await lab.simple(DEAD_PORT)
     const text = await lab.client(edge.port).send(get('a')).until(/\n$/)
     await lab
       .client(edge.port)
