@@ -43,7 +43,7 @@ const log = createLogger('bench')
 const nft = openNftSession({ log, prefix: ['nsenter', '--net=/run/netns/host'] })
 const table = createEgressTable({
   ...{ exec: host, nft, clock: systemClock, log, wanDevice: 'wan' },
-  ...{ hostV4: '198.19.9.1', hostV6: '2001:db8::1' },
+  ...{ hostV4: '198.19.9.1', hostV6: '2001:db8::1', publicPrefix6: null },
 })
 const [plainUs, staticUs] = await compare(
   async () => {

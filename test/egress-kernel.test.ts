@@ -325,6 +325,36 @@ function inside(): void {
     assert.equal((await agent.ask<object[]>('drained', blocks)).length, 3)
   })
 
+  test('a released address is left at once: its flows end, and nothing leaves from it any more', async () => {
+    const stops = [egress(A, 3), egress(B, 7)]
+    const [moved, stays] = [machine(1, stops[0]), machine(2, egress(A, 4))]
+    await agent.ask('hold', [A.v4, A.v6, B.v4, B.v6])
+    for (const m of [moved, stays]) await agent.ask('attach', { ...m, fresh: true })
+    const talks = [moved, stays].map((m) => new Peer(place(m), 'talk', FAR.v4, FAR.v6, PORT))
+    await Promise.all(talks.map((talk) => talk.next()))
+    await delay(300)
+    await agent.ask('attach', { ...moved, egress: stops[1] })
+    await agent.ask('hold', [B.v4, B.v6])
+    const ear = new Peer('router', 'capture', 'r-host-a', B.v4, B.v6, HOST.v6, 'fe80:')
+    await ear.next()
+    await delay(300)
+    const [left, closed] = await Promise.all(talks.map((talk) => talk.end<Talked>()))
+    const { bad, dropped } = await ear.end<Captured>()
+    assert.deepEqual([bad, dropped], [[], 0])
+    for (const to of [FAR.v4, FAR.v6])
+      for (const told of [left!, closed!]) {
+        const { source, problem } = told.lasting[to]!
+        assert.equal(source![0], to === FAR.v4 ? A.v4 : A.v6)
+        assert.notEqual(problem, null, 'the flow has ended')
+      }
+    assert.equal(left!.brief[FAR.v4]!.failed, 0, 'new flows have the other address')
+    const refused = await holding(stays, 1, FAR.v4)
+    assert.deepEqual([refused.came.length, refused.failed], [0, 'ECONNREFUSED'])
+    await refused.end()
+    for (const m of [moved, stays]) await agent.ask('detach', m.id)
+    await agent.ask('hold', [A.v4, A.v6, B.v4, B.v6])
+  })
+
   test('a private address that is used again inherits nothing', async () => {
     const first = machine(1, egress(A, 3))
     await agent.ask('attach', { ...first, fresh: true })

@@ -89,7 +89,7 @@ function inside(): void {
   const nft = openNftSession({ log })
   const table = createEgressTable({
     ...{ exec: systemExec, nft, clock: systemClock, log, wanDevice: 'wan' },
-    ...{ hostV4: '100.64.0.2', hostV6: '2001:db8:ff00::2' },
+    ...{ hostV4: '100.64.0.2', hostV6: '2001:db8:ff00::2', publicPrefix6: null },
   })
   const watch = new EgressWatch({
     ...{ host: 'iad1', region: 'iad', socket, exec: systemExec, clock: systemClock, log },

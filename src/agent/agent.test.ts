@@ -79,6 +79,8 @@ class FakeParts {
       start: async () => void this.calls.push('egress'),
       admit: async () => {},
       remove: async () => {},
+      hold: () => {},
+      letGo: async () => {},
       steer: async (owners) => {
         this.owners = [...owners]
         signalChange()

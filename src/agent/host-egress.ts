@@ -5,7 +5,7 @@ import type { Logger } from '../base/log.ts'
 import type { EgressTable } from '../egress/egress-table.ts'
 import type { Overlay } from '../egress/overlay.ts'
 import type { OutboundNetwork } from '../mesh/outbound-network.ts'
-import type { Host } from '../model/resources.ts'
+import type { EgressPair, Host } from '../model/resources.ts'
 import { placeOn } from '../outbound/placement.ts'
 import { PairsOnHost } from './egress-pairs.ts'
 import type { EgressRecords, EgressSink, HostEgress } from './parts.ts'
@@ -55,6 +55,8 @@ class KernelHostEgress implements HostEgress {
   }
 
   apply(records: EgressRecords): void {
+    // Before machines are told of the same records: they may be admitted with a pair's addresses.
+    this.#deps.table.hold(addressesOf(records.pairs.values()))
     this.#converger.submit(records)
     this.#draining ??= this.#drain()
   }
@@ -78,6 +80,8 @@ class KernelHostEgress implements HostEgress {
       await overlay.apply([...hosts.values()].map(({ index }) => index))
     const { owners, announced } = this.#pairs.of(pairs.values(), hosts)
     await table.steer(owners)
+    // Whoever gets a released address counts on it that nobody here sends from it.
+    await table.letGo()
     if (outbound) await this.#placeOutbound(records, outbound)
     this.#last = records
     this.#sink?.inForce({ revision, announced })
@@ -114,3 +118,6 @@ class KernelHostEgress implements HostEgress {
     }
   }
 }
+
+const addressesOf = (pairs: Iterable<EgressPair>): string[] =>
+  [...pairs].flatMap(({ v4, v6 }) => [v4 ?? [], v6 ?? []].flat())

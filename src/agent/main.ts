@@ -51,6 +51,7 @@ const nft = openNftSession({ log })
 const table = createEgressTable({
   ...{ exec: systemExec, nft, clock: systemClock, log, wanDevice: config.wanInterface },
   ...{ hostV4: config.host.underlayV4, hostV6: config.host.underlayV6 },
+  publicPrefix6: config.machinesV6,
 })
 const instances = new InstanceMetrics({
   ...{ host: config.host.id, region: config.host.region, deviceOf },

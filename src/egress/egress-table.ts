@@ -38,8 +38,8 @@ export interface EgressTable {
    */
   start(): Promise<void>
   /**
-   * Resolves when the machine leaves by its source, static or default, and by nothing else.
-   * Idempotent. Another source than before moves new flows, older ones keep theirs until they end;
+   * Resolves when the machine leaves by its source, static or default, and by nothing else. A static
+   * address that is not held is none: the family is closed. Idempotent. Another source than before moves new flows, older ones keep theirs until they end;
    * with `fresh` (nothing of the machine runs yet) older flows end now.
    */
   admit(machine: EgressMachine, options?: { readonly fresh?: boolean }): Promise<void>
@@ -53,6 +53,16 @@ export interface EgressTable {
    * are left out by the caller.
    */
   steer(owners: Iterable<SlotOwner>): Promise<void>
+  /**
+   * The whole of the static addresses that pairs have: from now on machines are admitted with these
+   * alone. Until the first call all are. Returns at once.
+   */
+  hold(addresses: Iterable<string>): void
+  /**
+   * Resolves when nothing leaves by a static address that is not held: machines that had one are
+   * closed in that family, and flows that began with one end.
+   */
+  letGo(): Promise<void>
   /** Those of `blocks` that no flow of this host uses any more. */
   drained<T extends DrainingBlock>(blocks: readonly T[]): Promise<T[]>
   /**

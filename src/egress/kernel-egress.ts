@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
-import { canonicalIp } from '../base/ip.ts'
+import { canonicalIp, parseIp, parsePrefix, prefixContains } from '../base/ip.ts'
 import type { Logger } from '../base/log.ts'
 import { flushSource, listFlows } from '../kernel/conntrack.ts'
 import type { Exec } from '../kernel/exec.ts'
@@ -35,6 +35,8 @@ export interface EgressTableDeps {
   /** The host's own addresses: the source of default egress. */
   readonly hostV4: string
   readonly hostV6: string
+  /** Where machines' own public IPv6 lies, the other source of default egress; null: there is none. */
+  readonly publicPrefix6: string | null
 }
 
 export const createEgressTable = (deps: EgressTableDeps): EgressTable => new KernelEgress(deps)
@@ -57,6 +59,8 @@ class KernelEgress implements EgressTable {
   readonly #table: StampedTable
   readonly #closed = new AbortController()
   readonly #sources = new Map<string, Source>()
+  /** Static addresses that may be sent from; undefined: nobody has said. */
+  #held: ReadonlySet<string> | undefined
   #owners: Elements = new Map()
   /** Blocks whose chains are there, by the name of one of them. */
   #blocks: ReadonlyMap<string, Block> = new Map()
@@ -105,7 +109,8 @@ class KernelEgress implements EgressTable {
     if ([...wanted.keys()].some((address) => !this.#sources.has(address))) await this.#swept
     const stale = await this.#serial(async () => {
       const [changes, flush] = [new Map<string, Source>(), [] as string[]]
-      for (const [address, source] of wanted) {
+      for (const [address, asked] of wanted) {
+        const source = this.#isReleased(asked) ? closed(asked) : asked
         const before = this.#sources.get(address)
         const same = sameSource(before, source)
         if (fresh && before && (!same || before.kept.length > 0)) flush.push(address)
@@ -131,6 +136,28 @@ class KernelEgress implements EgressTable {
       this.#owners = desired
       await this.#transact(commands)
     })
+  }
+
+  hold(addresses: Iterable<string>): void {
+    this.#held = new Set([...addresses].map((address) => canonicalIp(address) ?? address))
+  }
+
+  async letGo(): Promise<void> {
+    const ended = await this.#serial(async () => {
+      const [changes, gone] = [new Map<string, Source>(), [] as (readonly [string, string])[]]
+      for (const [address, source] of this.#sources) {
+        const isReleased = this.#isReleased(source)
+        const kept = source.kept.filter((other) => this.#isHeld(other) || this.#isDefault(other))
+        if (!isReleased && kept.length === source.kept.length) continue
+        changes.set(address, { ...(isReleased ? closed(source) : source), kept })
+        const now = [isReleased ? null : source.address, ...kept]
+        for (const other of [source.address, ...source.kept])
+          if (other !== null && !now.includes(other)) gone.push([address, other])
+      }
+      await this.#change(changes)
+      return gone
+    })
+    for (const [address, other] of ended) await flushSource(this.#deps.exec, address, other)
   }
 
   async drained<T extends DrainingBlock>(blocks: readonly T[]): Promise<T[]> {
@@ -160,6 +187,26 @@ class KernelEgress implements EgressTable {
   async close(): Promise<void> {
     this.#closed.abort()
     await Promise.all([this.#looking, this.#swept, this.#tail.catch(() => {})])
+  }
+
+  #isHeld(address: string): boolean {
+    return this.#held?.has(address) ?? true
+  }
+
+  /** Whether its pair does not have the address any more: it may be somebody else's soon. */
+  #isReleased({ address, block }: Source): boolean {
+    return address !== null && block !== null && !this.#isHeld(address)
+  }
+
+  /** Of sources that machines had before it is not known any more whether they had a block. */
+  #isDefault(address: string): boolean {
+    const { hostV4, hostV6, publicPrefix6 } = this.#deps
+    const [ip, prefix] = [
+      parseIp(address),
+      publicPrefix6 === null ? null : parsePrefix(publicPrefix6),
+    ]
+    if (ip && prefix && prefixContains(prefix, ip)) return true
+    return [hostV4, hostV6].some((own) => canonicalIp(own) === address)
   }
 
   /** Whether a machine still begins flows from one of the block's ports. */
@@ -310,6 +357,8 @@ class KernelEgress implements EgressTable {
     return mine
   }
 }
+
+const closed = ({ kept }: Source): Source => ({ address: null, block: null, kept })
 
 /** The sources of flows that may still live: those before, and the one that it has now. */
 function keptFrom(before: Source | undefined, source: Source): readonly string[] {

@@ -26,10 +26,14 @@ export async function listFlows(
   return text.split('\n').flatMap((line) => parseFlow(line) ?? [])
 }
 
-/** Forgets the flows that began at an address or prefix; their next packets begin anew. */
-export async function flushSource(exec: Exec, source: string): Promise<void> {
+/**
+ * Forgets the flows that began at an address or prefix, with `answerTo` only those whose answers go
+ * to it; their next packets begin anew.
+ */
+export async function flushSource(exec: Exec, source: string, answerTo?: string): Promise<void> {
+  const answers = answerTo === undefined ? [] : ['-q', answerTo]
   try {
-    await exec.run(['conntrack', '-D', '-f', familyOf(source), '-s', source])
+    await exec.run(['conntrack', '-D', '-f', familyOf(source), '-s', source, ...answers])
   } catch (error) {
     // Its way of saying that there were none.
     const none = error instanceof CommandError && / 0 flow entries/.test(error.stderr)

@@ -19,6 +19,7 @@ const nft = openNftSession({ log })
 const egress = createEgressTable({
   ...{ exec: systemExec, nft, clock: systemClock, log, wanDevice: config.wanInterface },
   ...{ hostV4: config.host.underlayV4, hostV6: config.host.underlayV6 },
+  publicPrefix6: config.publicPrefix6,
 })
 const overlay = createOverlay({
   ...{ exec: systemExec, hostIndex: config.host.index, wanDevice: config.wanInterface },
@@ -46,6 +47,10 @@ const operations: Record<string, (argument: never) => unknown> = {
   silence: (id) => machines.silence!(id),
   detach: (id) => machines.detach(id),
   list: () => machines.list(),
+  hold: (addresses: string[]) => {
+    egress.hold(addresses)
+    return egress.letGo()
+  },
   look: () => egress.look(),
   repairs: () => egress.repairs,
   drained: (blocks) => egress.drained(blocks),

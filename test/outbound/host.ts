@@ -43,7 +43,7 @@ const network = createHostNetwork({
 })
 const egress = createEgressTable({
   ...{ exec: systemExec, nft, clock: systemClock, log, wanDevice: wanInterface },
-  ...{ hostV4: host.underlayV4, hostV6: host.underlayV6 },
+  ...{ hostV4: host.underlayV4, hostV6: host.underlayV6, publicPrefix6: null },
 })
 const outbound = new OutboundNetwork({
   ...{ exec: systemExec, egress, host: host.id, baseV6: OUTBOUND_BASE_V6 },
