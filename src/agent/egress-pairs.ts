@@ -11,8 +11,6 @@ export interface PairOnHost {
   readonly announced: readonly string[]
 }
 
-const NOTHING: PairOnHost = { owners: [], draining: [], announced: [] }
-
 /**
  * A pair of one region is announced with the region's prefix, so that only the hosts there see its
  * answers. One of several regions is announced as host routes by all of theirs: each route is nearer
@@ -24,7 +22,12 @@ export function pairOnHost(
   hosts: ReadonlyMap<string, Host>,
 ): PairOnHost {
   const { v4, v6, regions, blocks } = pair
-  if (!regions.includes(host.region) && !regions.includes('global')) return NOTHING
+  // Also where the pair is used no more: its last flows may still be there.
+  const draining = blocks
+    .filter((block) => block.host === host.id && block.state === 'drain')
+    .map(({ slot, count }) => ({ pair: pair.id, v4, v6, slot, count }))
+  if (!regions.includes(host.region) && !regions.includes('global'))
+    return { owners: [], draining, announced: [] }
   const addresses = [v4 ?? [], v6 ?? []].flat()
   const others = blocks.filter((block) => block.host !== host.id)
   const owners = others.flatMap(({ slot, count, host: owner }) => {
@@ -32,9 +35,6 @@ export function pairOnHost(
     if (hostIndex === undefined) return [] // Its host has left the fleet: nobody could answer.
     return addresses.map((address) => ({ address, slot, count, hostIndex }))
   })
-  const draining = blocks
-    .filter((block) => block.host === host.id && block.state === 'drain')
-    .map(({ slot, count }) => ({ pair: pair.id, v4, v6, slot, count }))
   const isShared = regions.length > 1 && !regions.includes('global')
   return { owners, draining, announced: isShared ? addresses : [] }
 }
