@@ -62,6 +62,7 @@ export const ControlConfig = z
     egressPools: z
       .record(z.string(), z.object({ v4: z.array(prefix(4, 16)), v6: z.array(prefix(6, 16)) }))
       .default({}),
+    /** How long a released address rests at least: one of egress also until its hosts have let go of it. */
     quarantineMs: z.number().int().min(0).default(60_000),
     prices: Prices.prefault({}),
     /** How long attach and detach wait for the edges to switch. */

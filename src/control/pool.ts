@@ -11,7 +11,7 @@ import {
 import { keys } from '../model/keys.ts'
 import type { Op } from '../store/store.ts'
 import type { Control } from './context.ts'
-import { del, type Page, put, type Read, readPage, transact } from './transact.ts'
+import { del, type Entry, type Page, put, type Read, readPage, transact } from './transact.ts'
 
 /**
  * How a pool gives addresses and takes them back. In order: never used ones (a cursor per prefix),
@@ -19,8 +19,9 @@ import { del, type Page, put, type Read, readPage, transact } from './transact.t
  * addresses there are. Prefixes too large to run out of are drawn from at random instead, so that
  * allocations do not race for a cursor.
  *
- * A released address is in `quarantine/` until its time is over, then in `free-address/`; a prefix
- * that leaves the configuration takes its free addresses along.
+ * A released address is in `quarantine/` until its time is over and the hosts that sent from it have let
+ * go of it, then in `free-address/`; a prefix that leaves the configuration takes its free addresses
+ * along.
  */
 
 export interface AddressPool {
@@ -67,41 +68,74 @@ export async function claimFromPool(
   return taking.addresses.length < count ? undefined : taking
 }
 
-/** What to write beside the address's record so that it waits, and then becomes free. */
-export const quarantineOps = (pool: string, address: string, untilMs: number): Op[] => [
-  put(keys.quarantine(pool, untilMs, address), { address }),
-]
+/**
+ * What to write beside the address's record so that it waits, and then becomes free. `hosts` may still
+ * send from it: it waits until each has acknowledged the revision of this transaction as well.
+ */
+export const quarantineOps = (
+  pool: string,
+  address: string,
+  untilMs: number,
+  hosts?: readonly string[],
+): Op[] => [put(keys.quarantine(pool, untilMs, address), { address, hosts } satisfies Resting)]
 
 /**
- * Ends quarantines whose time is over: the record goes, the address becomes free. Returns how many.
- * Bounded per call; what is left is for the next one.
+ * Ends quarantines that are over: the record goes, the address becomes free. Returns how many. Bounded
+ * per call; what is left is for the next one.
  */
 export async function reapPool(control: Control, pool: AddressPool): Promise<number> {
   let reaped = 0
-  for (let batch = 0; batch < REAP_BATCHES_MAX; batch++) {
-    const { result } = await transact(control, (read) => planReap(control, read, pool))
-    reaped += result
-    if (result < REAP_BATCH) break
+  let after: string | undefined = ''
+  for (let batch = 0; batch < REAP_BATCHES_MAX && after !== undefined; batch++) {
+    const from: string = after
+    const { result } = await transact(control, (read) => planReap(control, read, pool, from))
+    reaped += result.reaped
+    after = result.next
   }
   return reaped
 }
 
 /** Names the pool, how it stands and what to do. */
 export async function poolFull(control: Control, pool: AddressPool): Promise<FairwayError> {
-  const waiting = await readPage<FreeAddress>(control.store, `quarantine/${pool.name}/`)
+  const waiting = await readPage<Resting>(control.store, `quarantine/${pool.name}/`)
   const total = pool.prefixes.reduce((sum, p) => sum + prefixSize(p), 0n)
-  const count = `${waiting.entries.length}${waiting.more ? '+' : ''}`
-  const next = waiting.entries[0] && untilOf(waiting.entries[0].key)
-  const quarantined =
-    next === undefined
-      ? 'none in quarantine'
-      : `${count} in quarantine, the next free at ${isoTime(next)}`
+  const quarantined = describeQuarantine(control, waiting)
   const prefixes = pool.prefixes.map(formatPrefix).join(', ') || 'no prefixes'
   return new FairwayError(
     'pool_full',
     `${pool.title} (${prefixes}) is full: ${total} addresses, ${quarantined}; ${pool.remedy}`,
   )
 }
+
+function describeQuarantine(control: Control, { entries, more }: Page<Resting>): string {
+  if (entries.length === 0) return 'none in quarantine'
+  const next = entries.find((entry) => lateHosts(control, entry).length === 0)
+  const late = [...new Set(entries.flatMap((entry) => lateHosts(control, entry)))].sort()
+  return [
+    `${entries.length}${more ? '+' : ''} in quarantine`,
+    ...(next ? [`the next free at ${isoTime(untilOf(next.key))}`] : []),
+    ...(late.length > 0
+      ? [
+          `some not before their hosts have let go of them: ${late.join(', ')} ` +
+            '(start their agents, or take hosts that are switched off out of the configuration)',
+        ]
+      : []),
+  ].join(', ')
+}
+
+/**
+ * Hosts that may still send from a resting address: those of the configuration that have not
+ * acknowledged its release since the control plane started, whether they are live or not. One that
+ * is cut off from the control plane goes on with what its kernel has.
+ */
+const lateHosts = (
+  { config, egressAcks }: Pick<Control, 'config' | 'egressAcks'>,
+  { value: { hosts = [] }, modRevision }: Entry<Resting>,
+): string[] =>
+  hosts.filter(
+    (host) =>
+      config.hosts.some(({ id }) => id === host) && (egressAcks.applied(host) ?? -1) < modRevision,
+  )
 
 const isRandom = (prefix: Prefix): boolean => prefixSize(prefix) > CURSOR_ADDRESSES_MAX
 
@@ -200,14 +234,24 @@ interface FreeAddress {
   readonly address: string
 }
 
-async function planReap(control: Control, read: Read, pool: AddressPool) {
-  const page = await read.range<FreeAddress>(`quarantine/${pool.name}/`, { limit: REAP_BATCH })
+/** Value of `quarantine` keys. */
+interface Resting {
+  readonly address: string
+  readonly hosts?: readonly string[] | undefined
+}
+
+/** `next`: where to go on; undefined when no later one is due. */
+async function planReap(control: Control, read: Read, pool: AddressPool, after: string) {
+  const options = { limit: REAP_BATCH, after }
+  const page = await read.range<Resting>(`quarantine/${pool.name}/`, options)
   const nowMs = control.clock.now()
+  const due = page.entries.filter(({ key }) => untilOf(key) <= nowMs)
   const ops: Op[] = []
   let reaped = 0
-  for (const { key, value } of page.entries) {
+  for (const entry of due) {
+    const { key, value } = entry
     const untilMs = untilOf(key)
-    if (untilMs > nowMs) break
+    if (lateHosts(control, entry).length > 0) continue
     const { address } = value
     const record = await read.get<{ state: string }>(pool.keyOf(address))
     if ((await read.get(key)) === undefined) continue
@@ -218,7 +262,8 @@ async function planReap(control: Control, read: Read, pool: AddressPool) {
     }
     reaped += 1
   }
-  return { ops, result: reaped }
+  const mayBeMore = page.more && due.length === page.entries.length
+  return { ops, result: { reaped, next: mayBeMore ? due.at(-1)?.key : undefined } }
 }
 
 /**

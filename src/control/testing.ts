@@ -84,7 +84,7 @@ export const fakeEdges = (waiting: string[] = []): HostAcks & { asked: number[] 
   const asked: number[] = []
   return {
     asked,
-    applied: () => null,
+    applied: (host) => (waiting.includes(host) ? null : Number.MAX_SAFE_INTEGER),
     waitFor: async (revision) => {
       asked.push(revision)
       return { waiting }

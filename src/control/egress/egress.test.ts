@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
 import { keys } from '../../model/keys.ts'
 import type { EgressPair, Machine } from '../../model/resources.ts'
+import { reapQuarantine } from '../address-pools.ts'
 import { HostAckTable } from '../host-acks.ts'
 import { createMachine } from '../machines/create.ts'
-import { CONFIG, type TestMachines } from '../machines/testing.ts'
+import { CONFIG, TEST_HOSTS, type TestMachines } from '../machines/testing.ts'
 import { setMetadata, updateMachine } from '../machines/update.ts'
 import { testActor } from '../testing.ts'
 import { adjustEgress, promoteEgress, resizeMachineEgress } from './adjust.ts'
@@ -141,6 +142,55 @@ test('a full pool says how it stands; released addresses rest and are used again
   await assert.rejects(lhr(), /1 in quarantine, the next free at 20/)
   await releaseEgress(control, actor, { app: APP, address: pairs[2]!.v4! })
   assert.equal((await lhr()).v4, pairs[2]!.v4)
+})
+
+test('a released address rests until every host that sent from it has let go of it', async () => {
+  const acks = new HostAckTable(() => t.control.fleet.liveRecords(), t.control.clock)
+  const config = { ...t.control.config, hosts: [...TEST_HOSTS], attachWaitMs: 0 }
+  const control = { ...t.control, egressAcks: acks, config }
+  const pair = await allocate({ region: 'lhr' })
+  const machine = await makeMachine(t, { region: 'lhr' })
+  assert.equal((await egressOf(machine))!.pair, pair.id)
+  for (let i = 0; i < 3; i++) await allocate({ region: 'lhr', app: OTHER })
+  for (const address of [pair.v4!, pair.v6!])
+    await releaseEgress(control, t.actor, { app: APP, address })
+  const next = () => allocateEgress(control, t.actor, { app: OTHER, region: 'lhr' })
+  const full = {
+    message: /1 in quarantine, some not before their hosts have let go of them: lhr1 \(start their/,
+  }
+  // Not live: it may be cut off, and go on with what its kernel has.
+  await control.store.txn({ then: [{ delete: keys.hostLive('lhr1') }] })
+  await t.settled()
+  await assert.rejects(next(), full)
+  const [resting] = (await control.store.range('quarantine/egress-v4-lhr/')).kvs
+  acks.report('lhr1', resting!.modRevision - 1)
+  for (const host of ['iad1', 'iad2', 'nrt1']) acks.report(host, resting!.modRevision)
+  await assert.rejects(next(), full)
+  acks.report('lhr1', resting!.modRevision)
+  assert.equal((await next()).result[0]!.v4, pair.v4)
+})
+
+test('an address that rests longer for its host does not hold up others, nor one that left the fleet', async () => {
+  const acks = new HostAckTable(() => t.control.fleet.liveRecords(), t.control.clock)
+  const config = { ...t.control.config, hosts: [...TEST_HOSTS], attachWaitMs: 0 }
+  const control = { ...t.control, egressAcks: acks, config }
+  const pair = await allocate({ region: 'lhr' })
+  await makeMachine(t, { region: 'lhr' })
+  await releaseEgress(control, t.actor, { app: APP, address: pair.v4! })
+  for (let i = 0; i < 40; i++) {
+    const free = await allocate({ region: 'lhr', app: OTHER })
+    await releaseEgress(control, t.actor, { app: OTHER, address: free.v4! })
+    await releaseEgress(control, t.actor, { app: OTHER, address: free.v6! })
+    await reapQuarantine(control)
+  }
+  const resting = () => control.store.range('quarantine/egress-v4-lhr/')
+  assert.deepEqual(
+    (await resting()).kvs.map(({ value }) => JSON.parse(value)),
+    [{ address: pair.v4, hosts: ['lhr1'] }],
+  )
+  const left = { ...config, hosts: TEST_HOSTS.filter(({ id }) => id !== 'lhr1') }
+  assert.equal(await reapQuarantine({ ...control, config: left }), 1)
+  assert.deepEqual((await resting()).kvs, [])
 })
 
 test('64 machines made at once all have a block; the 65th is refused with the way out', async () => {

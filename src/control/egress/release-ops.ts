@@ -27,7 +27,10 @@ export async function releasePairOps(
   return first ? [...ops, ...(await forgetOldIntervals(control.clock.now(), read, first.org))] : ops
 }
 
-/** Ends one address of a pair: it rests, and is not paid for any more. */
+/**
+ * Ends one address of a pair: it rests, and is not paid for any more. Hosts with a block of the pair
+ * may still send from it, until they have seen that it is not the pair's any more.
+ */
 export async function releaseAddressOps(
   control: Control,
   read: Read,
@@ -37,10 +40,11 @@ export async function releaseAddressOps(
   const nowMs = control.clock.now()
   const untilMs = nowMs + control.config.quarantineMs
   const rest: EgressAddress = { state: 'quarantined', pair: null, app: null, org: null }
+  const hosts = [...new Set(pair.blocks.map((block) => block.host))]
   const pool = egressPool(control, pair.regions[0]!, address.includes(':') ? 'v6' : 'v4')
   return [
     put(keys.egressAddress(address), rest),
-    ...quarantineOps(pool.name, address, untilMs),
+    ...quarantineOps(pool.name, address, untilMs, hosts),
     ...(await closeMeter(nowMs, read, pair.org, address)),
   ]
 }
