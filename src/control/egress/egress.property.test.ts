@@ -5,6 +5,7 @@ import { FairwayError } from '../../base/errors.ts'
 import { keys } from '../../model/keys.ts'
 import type { Machine } from '../../model/resources.ts'
 import { reapQuarantine } from '../address-pools.ts'
+import { destroyMachine } from '../machines/actions.ts'
 import type { TestMachines } from '../machines/testing.ts'
 import { setMetadata } from '../machines/update.ts'
 import { put, readAll } from '../transact.ts'
@@ -40,6 +41,7 @@ const KINDS = [
   'create',
   'create',
   'destroy',
+  'end',
   'allocate',
   'allocate',
   'allocate-machine',
@@ -95,6 +97,7 @@ const example = (
     'regroup',
     'drained',
     'destroy',
+    'end',
   ] satisfies Command['do'][]
 ).map((kind) => {
   const app = kind === 'move-app' ? OTHER : APP
@@ -108,9 +111,9 @@ async function run(t: TestMachines, c: Command): Promise<unknown> {
     if (list.length === 0) throw new FairwayError('nothing', 'nothing to pick from')
     return list[c.pick % list.length]!
   }
-  const machines = (await readAll<Machine>(control.store, 'machine/', 1_000))
-    .map(({ value }) => value)
-    .filter((machine) => machine.desired !== 'destroyed')
+  const all = (await readAll<Machine>(control.store, 'machine/', 1_000)).map(({ value }) => value)
+  const ending = all.filter((machine) => machine.desired === 'destroyed')
+  const machines = all.filter((machine) => !ending.includes(machine))
   const pairs = await allPairs(t)
   const addressesOf = (some: typeof pairs) =>
     some.flatMap(({ app, v4, v6 }) =>
@@ -125,7 +128,9 @@ async function run(t: TestMachines, c: Command): Promise<unknown> {
     case 'create':
       return makeMachine(t, { app, group, region })
     case 'destroy':
-      return endMachine(t, pick(machines))
+      return destroyMachine(control, actor, destroying(pick(machines)))
+    case 'end':
+      return t.report(pick(ending))
     case 'allocate':
       return allocateEgress(control, actor, { app, region, count: 1 + (c.pick % 2) })
     case 'allocate-machine':
@@ -168,6 +173,8 @@ async function run(t: TestMachines, c: Command): Promise<unknown> {
       return drainAll(t)
   }
 }
+
+const destroying = ({ app, id }: Machine) => ({ app, machine: id, force: true })
 
 test('egress: whoever races and whenever the control plane dies, the law holds', async (t) => {
   t.diagnostic(`replay with FAIRWAY_SEED=${seed}`)

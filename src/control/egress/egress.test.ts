@@ -4,6 +4,7 @@ import { keys } from '../../model/keys.ts'
 import type { EgressPair, Machine } from '../../model/resources.ts'
 import { reapQuarantine } from '../address-pools.ts'
 import { HostAckTable } from '../host-acks.ts'
+import { destroyMachine } from '../machines/actions.ts'
 import { createMachine } from '../machines/create.ts'
 import { CONFIG, TEST_HOSTS, type TestMachines } from '../machines/testing.ts'
 import { setMetadata, updateMachine } from '../machines/update.ts'
@@ -191,6 +192,42 @@ test('an address that rests longer for its host does not hold up others, nor one
   const left = { ...config, hosts: TEST_HOSTS.filter(({ id }) => id !== 'lhr1') }
   assert.equal(await reapQuarantine({ ...control, config: left }), 1)
   assert.deepEqual((await resting()).kvs, [])
+})
+
+test('a machine that is being destroyed leaves a pair that is released, or goes to another app', async () => {
+  const { control, actor } = t
+  const [first, second] = [await allocate(), await allocate()]
+  const [one, two] = [await makeMachine(t), await makeMachine(t)]
+  const [a, b] = [(await egressOf(one))!.pair, (await egressOf(two))!.pair]
+  assert.deepEqual(new Set([a, b]), new Set([first.id, second.id]))
+  for (const machine of [one, two])
+    await destroyMachine(control, actor, { app: APP, machine: machine.id, force: true })
+  const [freed, moved] = [await pairNow({ id: a }), await pairNow({ id: b })]
+  for (const address of [freed.v4!, freed.v6!])
+    await releaseEgress(control, actor, { app: APP, address })
+  assert.equal(await egressOf(one), null, 'its record names no pair that is gone')
+  await moveEgress(control, actor, { app: APP, address: moved.v4!, to: OTHER })
+  assert.deepEqual([await egressOf(two), states(await pairNow(moved))], [null, [[two.id, 'drain']]])
+  for (const machine of [one, two]) await t.report(machine)
+  await checkAtRest(t)
+  await drainAll(t)
+  assert.deepEqual((await pairNow(moved)).blocks, [])
+})
+
+test('a machine that ends while its pair moves to another app leaves no block there', async () => {
+  const { control, actor } = t
+  const pair = await allocate()
+  const machine = await makeMachine(t)
+  const before = await egressOf(machine)
+  // The move is written; the control plane dies before the machine's record is.
+  const move = { app: APP, address: pair.v4!, to: OTHER }
+  while ((await pairNow(pair)).app === APP)
+    await moveEgress(crashing(t, 1).control, actor, move).catch(() => {})
+  assert.deepEqual(await egressOf(machine), before)
+  await endMachine(t, machine)
+  await resumeEgressChanges(control)
+  assert.deepEqual((await pairNow(pair)).blocks, [])
+  await checkAtRest(t)
 })
 
 test('64 machines made at once all have a block; the 65th is refused with the way out', async () => {

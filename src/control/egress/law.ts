@@ -115,7 +115,10 @@ export interface Plan {
   readonly over: readonly Seat[]
 }
 
-/** What has to change so that the law holds for all `seats`, given what each one sends from now. */
+/**
+ * What has to change so that the law holds for all `seats`, given what each one sends from now.
+ * Machines with holdings but no seat are on their way out, and leave only pairs that are not given.
+ */
 export function planMoves(
   given: readonly EgressPair[],
   seats: readonly Seat[],
@@ -146,6 +149,10 @@ export function planMoves(
     pairs.set(pair.id, { ...pair, blocks: withRun(pair.blocks, owner, run) })
     moves.set(seat.id, { pair: pair.id, ...run })
   }
+  // Who is being destroyed keeps what it has; what leaves the app may be somebody else's soon.
+  const seated = new Set(seats.map((seat) => seat.id))
+  for (const [machine, held] of holdings)
+    if (!seated.has(machine) && !pairs.has(held.pair)) moves.set(machine, null)
   return { moves, pairs: [...pairs.values()], over }
 }
 

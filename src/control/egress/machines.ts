@@ -5,6 +5,7 @@ import type { Op } from '../../store/store.ts'
 import type { Control } from '../context.ts'
 import { put, type Read } from '../transact.ts'
 import { withoutMachine, withRun } from './blocks.ts'
+import { EditedPairs } from './edited-pairs.ts'
 import { noRoom, stillMoving } from './errors.ts'
 import { choosePlace, eligibility, holdingsOf, type Seat, type Target } from './law.ts'
 import { type AppEgress, machineEgress, readPairs, readView, setOps } from './records.ts'
@@ -67,31 +68,29 @@ export async function regroupOps(
 /** What a machine that is gone leaves: its blocks, and the pair that was its alone. */
 export async function vacateOps(control: Control, read: Read, machine: Machine): Promise<Op[]> {
   const set = await read.get<AppEgress>(keys.appEgress(machine.app))
-  if (!set) return []
-  const pairs = await readPairs(read, set.pairs)
+  const pairs = set ? await readPairs(read, set.pairs) : []
   const own = pairs.filter((pair) => pair.machine === machine.id)
-  const touched = pairs.filter(
-    (pair) => !own.includes(pair) && pair.blocks.some((block) => block.machine === machine.id),
-  )
-  const { [machine.id]: move, ...moves } = set.moves
-  if (own.length === 0 && touched.length === 0 && move === undefined) return []
   const gone = new Set(own.map((pair) => pair.id))
-  const updatedAt = isoTime(control.clock.now())
-  return [
-    ...touched.map((pair) =>
-      put(keys.egress(pair.id), {
-        ...pair,
-        blocks: withoutMachine(pair.blocks, machine.id),
-        updatedAt,
-      }),
-    ),
+  const left = pairs
+    .filter((pair) => pair.blocks.some((block) => block.machine === machine.id))
+    .map((pair) => pair.id)
+  // The pair that it sends from may have gone to another app just now.
+  if (machine.egress) left.push(machine.egress.pair)
+  const edited = new EditedPairs(read, machine.app)
+  for (const id of left)
+    if (!gone.has(id)) await edited.edit(id, (blocks) => withoutMachine(blocks, machine.id))
+  const ops = [
+    ...edited.ops(isoTime(control.clock.now())),
     ...(await releasePairOps(control, read, own)),
-    ...setOps(machine.app, set, {
-      pairs: set.pairs.filter((id) => !gone.has(id)),
-      releasing: set.releasing.filter((id) => !gone.has(id)),
-      moves,
-    }),
   ]
+  const { [machine.id]: move, ...moves } = set?.moves ?? {}
+  if (!set || (ops.length === 0 && move === undefined)) return ops
+  const after: AppEgress = {
+    pairs: set.pairs.filter((id) => !gone.has(id)),
+    releasing: set.releasing.filter((id) => !gone.has(id)),
+    moves,
+  }
+  return [...ops, ...setOps(machine.app, set, after)]
 }
 
 /** Pairs that are on their way out take nobody. */

@@ -6,6 +6,7 @@ import type { Op } from '../../store/store.ts'
 import type { AckedHost, Control } from '../context.ts'
 import { del, inLane, put, type Read, readOne, readPage, transact } from '../transact.ts'
 import { settledOn, withoutMachine } from './blocks.ts'
+import { EditedPairs } from './edited-pairs.ts'
 import type { Target } from './law.ts'
 import {
   type AppEgress,
@@ -115,7 +116,7 @@ async function moveSome(control: Control, app: string) {
       const all = Object.entries(set?.moves ?? {})
       if (!set || all.length === 0)
         return { ops: [], result: { hosts: [] as string[], more: false } }
-      const pairs = new Pairs(read, app)
+      const pairs = new EditedPairs(read, app)
       const ops: Op[] = []
       const hosts: string[] = []
       let bytes = 0
@@ -139,7 +140,7 @@ async function moveSome(control: Control, app: string) {
 
 async function moveOne(
   read: Read,
-  pairs: Pairs,
+  pairs: EditedPairs,
   id: string,
   target: Target | null,
 ): Promise<{ op: Op; host: string } | undefined> {
@@ -165,56 +166,6 @@ async function moveOne(
   return {
     op: put(keys.machine(machine.host, id), { ...machine, egress: next }),
     host: machine.host,
-  }
-}
-
-/** Pairs while they are edited: those of the app, and those that have gone from it to another one. */
-class Pairs {
-  readonly #read: Read
-  readonly #app: string
-  readonly #known = new Map<string, EgressPair>()
-  readonly #changed = new Set<string>()
-  readonly #otherSets = new Map<string, AppEgress>()
-
-  constructor(read: Read, app: string) {
-    this.#read = read
-    this.#app = app
-  }
-
-  get(id: string): EgressPair | undefined {
-    return this.#known.get(id)
-  }
-
-  async edit(id: string, edit: (blocks: EgressPair['blocks']) => EgressPair['blocks']) {
-    const pair = this.#known.get(id) ?? (await this.#load(id))
-    if (!pair) return
-    const blocks = edit(pair.blocks)
-    this.#known.set(id, { ...pair, blocks })
-    if (JSON.stringify(blocks) !== JSON.stringify(pair.blocks)) this.#changed.add(id)
-  }
-
-  ops(now: string): Op[] {
-    const ops = [...this.#changed].map((id) =>
-      put(keys.egress(id), { ...this.#known.get(id)!, updatedAt: now }),
-    )
-    // What decides by the other app's pairs must notice that one has changed.
-    return [...ops, ...[...this.#otherSets].map(([app, set]) => put(keys.appEgress(app), set))]
-  }
-
-  async #load(id: string): Promise<EgressPair | undefined> {
-    const [pair] = await readPairs(this.#read, [id])
-    if (!pair) return undefined
-    if (pair.app !== this.#app) {
-      const set = pair.app && (await this.#read.get<AppEgress>(keys.appEgress(pair.app)))
-      if (!pair.app || !set) return undefined
-      this.#otherSets.set(pair.app, set)
-      const [again] = await readPairs(this.#read, [id])
-      if (!again || again.app !== pair.app) return undefined
-      this.#known.set(id, again)
-      return again
-    }
-    this.#known.set(id, pair)
-    return pair
   }
 }
 

@@ -124,6 +124,11 @@ export async function checkAtRest(t: TestMachines, apps = [APP, OTHER]): Promise
   assert.deepEqual((await store.range('egress-pending/')).kvs, [])
   const held = await store.range('egress-held/')
   assert.deepEqual(held.kvs.map(({ key }) => key.split('/')[2]).sort(), [...addresses].sort())
+  for (const { id, blocks } of pairs)
+    for (const { machine, host, state } of blocks) {
+      const record = await t.read<Machine>(keys.machine(host, machine!))
+      assert.ok(state === 'drain' || record?.egress?.pair === id, `${machine} is not on ${id}`)
+    }
   for (const app of apps) {
     const set = await readOne<AppEgress>(store, keys.appEgress(app))
     const own = pairs.filter((pair) => pair.app === app)
