@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import { pino } from 'pino'
 import type { Clock } from '../base/clock.ts'
 import { CommandError, type Exec } from '../kernel/exec.ts'
@@ -13,8 +14,8 @@ function setUp() {
   /** `<private address> <translated address> <translated port>` */
   const flows = new Set<string>()
   const transactions: string[] = []
-  /** Resolved by the test when a transaction is to be held up. */
-  const gate = { open: Promise.resolve() }
+  /** Transactions wait for `open`; `onListed` happens between a list of flows and its answer. */
+  const gate = { open: Promise.resolve(), onListed: async () => {} }
   const take = (text: string) => {
     for (const [, verb, set, list] of text.matchAll(
       /(add|delete) element \S+ \S+ (\S+) \{ (.*?) \}/g,
@@ -43,7 +44,10 @@ function setUp() {
         const [from, to] = flow.split(' ')
         return (source ?? from) === from && (answerTo ?? to) === to
       })
-      if (verb === '-L') return named.map(line).join('\n')
+      if (verb === '-L') {
+        await gate.onListed()
+        return named.map(line).join('\n')
+      }
       assert.equal(verb, '-D')
       if (named.length === 0)
         throw new CommandError(argv, 1, 'conntrack: 0 flow entries have been deleted')
@@ -128,4 +132,37 @@ test('before the pairs are known nothing is taken back', async () => {
   await table.admit({ ...M, egress: A })
   await table.letGo()
   assert.deepEqual(sources(M.v4), [A.v4])
+})
+
+test('a block is not drained while a change that leaves it is on its way to the kernel', async () => {
+  const { table, flows, gate } = setUp()
+  await table.admit({ ...M, egress: A })
+  const held = Promise.withResolvers<void>()
+  gate.open = held.promise
+  const moving = table.admit({ ...M, egress: B })
+  const drained = table.drained([A])
+  await setImmediate()
+  flows.add(`${M.v4} ${A.v4} 3100`)
+  held.resolve()
+  await moving
+  assert.deepEqual(await drained, [], 'the kernel had it, and a flow began')
+  flows.clear()
+  assert.deepEqual(await table.drained([A]), [A])
+})
+
+test('a block is not drained when its machine begins a flow, and leaves, after flows were listed', async () => {
+  const { table, flows, gate } = setUp()
+  await table.admit({ ...M, egress: A })
+  gate.onListed = async () => {
+    flows.add(`${M.v4} ${A.v4} 3100`)
+    await table.admit({ ...M, egress: B })
+  }
+  assert.deepEqual(await table.drained([A]), [])
+})
+
+test('a block is not drained when a machine has it again by the time that flows are listed', async () => {
+  const { table, gate } = setUp()
+  await table.admit({ ...M, egress: B })
+  gate.onListed = () => table.admit({ ...M, egress: A })
+  assert.deepEqual(await table.drained([A]), [])
 })

@@ -162,7 +162,10 @@ class KernelEgress implements EgressTable {
 
   async drained<T extends DrainingBlock>(blocks: readonly T[]): Promise<T[]> {
     const { exec } = this.#deps
-    const addresses = new Set(blocks.flatMap(({ v4, v6 }) => [v4 ?? [], v6 ?? []].flat()))
+    // In turn: a change under way is in memory, but not in the kernel yet. From here on only flows that
+    // are there already can use them.
+    const left = await this.#serial(async () => blocks.filter((block) => !this.#isCurrent(block)))
+    const addresses = new Set(left.flatMap(({ v4, v6 }) => [v4 ?? [], v6 ?? []].flat()))
     const ports = new Map<string, readonly number[]>()
     for (const answerTo of addresses)
       ports.set(
@@ -174,7 +177,7 @@ class KernelEgress implements EgressTable {
       const { low, high } = portsOf(block)
       return ports.get(address)!.some((port) => port >= low && port <= high)
     }
-    return blocks.filter(
+    return left.filter(
       (block) => !isUsed(block.v4, block) && !isUsed(block.v6, block) && !this.#isCurrent(block),
     )
   }
