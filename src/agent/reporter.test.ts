@@ -3,7 +3,12 @@ import { test } from 'node:test'
 import { pino } from 'pino'
 import type { Clock } from '../base/clock.ts'
 import { FairwayError } from '../base/errors.ts'
-import { type HostReport, type MachineReport, REPORT_INTERVAL_MS } from '../model/wire.ts'
+import {
+  EGRESS_DRAINED_MAX,
+  type HostReport,
+  type MachineReport,
+  REPORT_INTERVAL_MS,
+} from '../model/wire.ts'
 import { REPORT_MACHINES_MAX, Reporter } from './reporter.ts'
 
 const log = pino({ level: 'silent' })
@@ -174,5 +179,22 @@ test('many machines go in several reports', async () => {
     REPORT_MACHINES_MAX + 5,
   )
   assert.ok(Math.max(...sizes) <= REPORT_MACHINES_MAX)
+  await close()
+})
+
+test('no more drained blocks are told than a report may have; the others when those are free', async () => {
+  const { reporter, next, sleep, close } = setUp()
+  const blocks = Array.from({ length: EGRESS_DRAINED_MAX + 5 }, (_, slot) => ({ pair: 'p', slot }))
+  const first = await next()
+  reporter.setEgressDrained(blocks)
+  first.answer()
+  const second = await next()
+  assert.deepEqual(second.report.egressDrained, blocks.slice(0, EGRESS_DRAINED_MAX))
+  second.answer()
+  await sleep()
+  reporter.setEgressDrained(blocks.slice(EGRESS_DRAINED_MAX))
+  const third = await next()
+  assert.deepEqual(third.report.egressDrained, blocks.slice(EGRESS_DRAINED_MAX))
+  third.answer()
   await close()
 })

@@ -2,7 +2,12 @@ import { backoffMs, type Clock } from '../base/clock.ts'
 import { FairwayError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
 import { EVENTS_MAX } from '../model/resources.ts'
-import { type HostReport, type MachineReport, REPORT_INTERVAL_MS } from '../model/wire.ts'
+import {
+  EGRESS_DRAINED_MAX,
+  type HostReport,
+  type MachineReport,
+  REPORT_INTERVAL_MS,
+} from '../model/wire.ts'
 
 export interface ReporterDeps {
   readonly host: string
@@ -55,10 +60,11 @@ export class Reporter {
     this.#touch()
   }
 
-  /** The whole of them: told with each report for as long as they are there. */
+  /** The whole of them: told with each report for as long as they are there, as many as it may have. */
   setEgressDrained(blocks: HostReport['egressDrained']): void {
-    if (JSON.stringify(blocks) === JSON.stringify(this.#egressDrained)) return
-    this.#egressDrained = blocks
+    const told = blocks.slice(0, EGRESS_DRAINED_MAX)
+    if (JSON.stringify(told) === JSON.stringify(this.#egressDrained)) return
+    this.#egressDrained = told
     this.#touch()
   }
 

@@ -191,6 +191,9 @@ export interface LogLine {
   readonly message: string
 }
 
+/** Drained blocks that one report may name; the others come with later ones. */
+export const EGRESS_DRAINED_MAX = 4_096
+
 /** POST /agent/v1/report: also the host's sign of life, at least every REPORT_INTERVAL_MS. */
 export interface HostReport {
   readonly host: string

@@ -12,7 +12,7 @@ import {
   MachineEvent,
   type MachineStatus,
 } from '../../model/resources.ts'
-import type { HostReport, MachineReport } from '../../model/wire.ts'
+import { EGRESS_DRAINED_MAX, type HostReport, type MachineReport } from '../../model/wire.ts'
 import type { Op } from '../../store/store.ts'
 import { vacateOps } from '../egress/machines.ts'
 import { del, put, type Read, transact } from '../transact.ts'
@@ -33,8 +33,6 @@ export const REPORT_MACHINES_MAX = 4_096
 const REPORT_CONCURRENCY = 16
 const CHECK_OUTPUT_LENGTH_MAX = 512
 const EGRESS_PROBLEM_LENGTH_MAX = 512
-/** What a host names in one report; the others come with later ones. */
-export const EGRESS_DRAINED_MAX = 4_096
 
 /** A host's report, checked: a host may lie about its own machines but must not harm others. */
 export const HostReportSchema = z.object({
