@@ -53,7 +53,6 @@ export async function allocateMachineEgress(
   actor: Actor,
   input: { readonly app: string; readonly machine: string },
 ): Promise<Changed<EgressPair[]>> {
-  await appFor(control, actor, input.app)
   return allocatePairs(control, actor, input.app, { ...input, regions: [], count: 1 })
 }
 

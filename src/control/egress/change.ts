@@ -1,7 +1,7 @@
 import { keys } from '../../model/keys.ts'
 import type { EgressPair } from '../../model/resources.ts'
 import type { Op } from '../../store/store.ts'
-import { appWithin } from '../access.ts'
+import { appFor, appWithin } from '../access.ts'
 import type { Actor, Control } from '../context.ts'
 import { type Done, del, inLane, put, type Read, readOne, transact } from '../transact.ts'
 import { withRun } from './blocks.ts'
@@ -76,6 +76,8 @@ export async function changeEgress<R>(
 ): Promise<Changed<R>> {
   // In one order, so that two changes of the same two apps do not wait for each other.
   const names = [...new Set(apps)].sort()
+  // Before the lanes: who may not act in an app must not hold up those who may.
+  for (const name of names) await appFor(control, actor, name)
   return inLanes(control, names.map(changeLane), async () => {
     for (const name of names) await settleEgress(control, name)
     const { result, revision } = await commit(control, actor, apps, edit, options)

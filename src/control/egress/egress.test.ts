@@ -9,17 +9,20 @@ import { createMachine } from '../machines/create.ts'
 import { CONFIG, TEST_HOSTS, type TestMachines } from '../machines/testing.ts'
 import { setMetadata, updateMachine } from '../machines/update.ts'
 import { testActor } from '../testing.ts'
+import { inLane } from '../transact.ts'
 import { adjustEgress, promoteEgress, resizeMachineEgress } from './adjust.ts'
 import { allocateEgress, allocateMachineEgress } from './allocate.ts'
 import { freeDrained } from './drained.ts'
 import { waitForLaunch } from './launch.ts'
 import { egressRows, listEgress } from './list.ts'
 import { moveEgress } from './move.ts'
+import { changeLane } from './records.ts'
 import { releaseEgress, releaseMachineEgress } from './release.ts'
 import { resumeEgressChanges } from './settle.ts'
 import {
   APP,
   allPairs,
+  Crash,
   checkAtRest,
   checkRecords,
   crashing,
@@ -228,6 +231,30 @@ test('a machine that ends while its pair moves to another app leaves no block th
   await resumeEgressChanges(control)
   assert.deepEqual((await pairNow(pair)).blocks, [])
   await checkAtRest(t)
+})
+
+test('who may not act in an app does not wait for its changes, nor ends them', async () => {
+  const { control, actor } = t
+  const pair = await allocate()
+  const machine = await makeMachine(t)
+  const release = { app: APP, address: pair.v4! }
+  // The second phase of it is still to be done.
+  await assert.rejects(releaseEgress(crashing(t, 1).control, actor, release), Crash)
+  const before = await current(t, machine)
+  const held = Promise.withResolvers<void>()
+  const busy = inLane(control.store, changeLane(APP), () => held.promise)
+  const stranger = testActor('others')
+  for (const act of [
+    () => adjustEgress(control, stranger, { app: APP, address: pair.v4!, draining: true }),
+    () => releaseMachineEgress(control, stranger, { app: APP, machine: machine.id }),
+  ])
+    await assert.rejects(act, { message: 'Could not find App' })
+  held.resolve()
+  await busy
+  await assert.rejects(releaseMachineEgress(control, stranger, { app: APP, machine: machine.id }), {
+    message: 'Could not find App',
+  })
+  assert.deepEqual(await current(t, machine), before, 'it is left to those who may')
 })
 
 test('64 machines made at once all have a block; the 65th is refused with the way out', async () => {
