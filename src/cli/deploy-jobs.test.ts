@@ -1,56 +1,16 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import type { MachineConfig } from '../model/machine-config.ts'
 import type { ApiMachine } from './api-types.ts'
 import { batches } from './rolling.ts'
-import { type FakeApi, fakeMachine, Reply, runAgainst } from './testing.ts'
+import { type FakeApi, fakeMachine, Reply } from './testing.ts'
+import { deploy, former, HELLO } from './testing-deploys.ts'
 import { created, exitedWith, withJobs } from './testing-jobs.ts'
-import { type FakeState, fakeWorld } from './testing-world.ts'
+import type { FakeState } from './testing-world.ts'
 
 /** What deploys promise beyond new machines: release commands, going back, blue and green. */
 
-const HELLO = `
-app = "hello"
-primary_region = "lhr"
-[env]
-COLOUR = "red"
-[processes]
-app = "node server.js"
-[http_service]
-internal_port = 8080
-processes = ["app"]
-[[http_service.checks]]
-path = "/"
-`
 const RELEASE = `${HELLO}[deploy]\nrelease_command = "node migrate.js --now"\n`
-
-interface Options {
-  readonly toml?: string
-  readonly args?: readonly string[]
-  readonly machines?: readonly ApiMachine[]
-  readonly signal?: AbortSignal
-  readonly api?: (api: FakeApi, state: FakeState) => void
-}
-
-async function deploy({ toml = HELLO, args = [], machines, signal, api: prepare }: Options) {
-  const folder = mkdtempSync(join(tmpdir(), 'fairway-deploy-'))
-  const { api, state } = await fakeWorld({
-    machines: [...(machines ?? [fakeMachine('m1'), fakeMachine('m2')])],
-  })
-  prepare?.(api, state)
-  try {
-    writeFileSync(join(folder, 'fly.toml'), toml)
-    const options = { cwd: folder, ...(signal && { signal }) }
-    const result = await runAgainst(api, ['deploy', ...args], options)
-    return { ...result, api, state }
-  } finally {
-    await api.close()
-    rmSync(folder, { recursive: true })
-  }
-}
 
 const versions = (state: FakeState) =>
   state.machines.map((m) => [m.id, m.config.metadata?.fly_release_id])
@@ -58,13 +18,6 @@ const BEFORE = [
   ['m1', 'rel-1'],
   ['m2', 'rel-1'],
 ]
-/** Releases of the fake begin with rel-1; machines of before are of another. */
-const former = (id: string, more: Partial<ApiMachine> = {}): ApiMachine => {
-  const machine = fakeMachine(id, more)
-  const metadata = { ...machine.config.metadata, fly_release_id: 'rel-0' }
-  return { ...machine, config: { ...machine.config, metadata } }
-}
-
 test('a release command runs first, in a machine of its own, and its log is shown', async () => {
   const { code, stderr, state, api } = await deploy({
     toml: RELEASE,

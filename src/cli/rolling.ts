@@ -19,11 +19,14 @@ import {
 
 /** Deploys that change machines where they are: rolling and immediate. */
 
+/** After an interrupt somebody waits for the command to end: a machine that goes back has so long. */
+const INTERRUPTED_WAIT_MS = 30_000
+
 /**
  * Changes machines group by group, at most `maxUnavailable` of a group at a time, each healthy before
  * the next; machines of groups that are gone are destroyed last. When one fails, or the person
- * interrupts, those already changed get their former configuration back. Without waiting
- * (`immediate`, `detach`) nothing is known that could be undone.
+ * interrupts, those already changed get their former configuration back, as few at a time. Without
+ * waiting (`immediate`, `detach`) nothing is known that could be undone.
  */
 export async function rolling(
   session: Session,
@@ -36,11 +39,17 @@ export async function rolling(
   if (!waits(options)) {
     await inParallel(changes, (step) => change(session, step, options))
   } else {
+    const plan = batches(changes, options.maxUnavailable ?? MAX_UNAVAILABLE)
+    const healthy = new Set<Change>()
     try {
-      for (const batch of batches(changes, options.maxUnavailable ?? MAX_UNAVAILABLE))
-        await inParallel(batch, (step) => change(session, step, options))
+      for (const batch of plan) {
+        await inParallel(batch, async (step) => {
+          await change(session, step, options)
+          healthy.add(step)
+        })
+      }
     } catch (error) {
-      await putBack(session, release, changes, options)
+      await putBack(session, release, { plan, healthy }, options)
       throw error
     }
   }
@@ -107,6 +116,14 @@ async function destroy(session: Session, { machine }: DestroyStep): Promise<void
   session.note(`Destroyed machine ${machine.id} (${machine.region})`)
 }
 
+/** How far a deploy came that failed. */
+interface Progress {
+  /** What was to be done, in parts that were allowed at one time. */
+  readonly plan: readonly (readonly Change[])[]
+  /** Steps whose machines are as they should be. */
+  readonly healthy: ReadonlySet<Change>
+}
+
 /**
  * Brings an app back to what it was before a deploy that failed. The machines themselves say which
  * of them the release has changed: an answer may have been lost on the way.
@@ -114,23 +131,29 @@ async function destroy(session: Session, { machine }: DestroyStep): Promise<void
 async function putBack(
   session: Session,
   release: ApiRelease,
-  steps: readonly Change[],
+  { plan, healthy }: Progress,
   options: RolloutOptions,
 ): Promise<void> {
-  const former = steps.flatMap((step) => (step.kind === 'update' ? [step.machine] : []))
-  const before = new Map(former.map((machine) => [machine.id, machine]))
+  const updates = plan.map((batch) => batch.filter((step) => step.kind === 'update'))
+  const before = new Set(updates.flat().map(({ machine }) => machine.id))
   try {
     const now = await listMachines(session, { cleanUp: true })
     const touched = now.filter((m) => m.config.metadata?.[METADATA.releaseId] === release.id)
-    const changed = touched.flatMap(({ id }) => before.get(id) ?? [])
     const made = touched.filter(({ id }) => !before.has(id))
     if (before.size === 0) {
       const ids = made.map(({ id }) => id).join(', ')
       if (ids) session.note(`There is no former release to go back to; left for a look: ${ids}`)
       return
     }
-    if (changed.length > 0) session.note(`Going back to the former release (${changed.length})`)
-    await inParallel(changed, (machine) => restore(session, machine, options))
+    const ids = new Set(touched.map(({ id }) => id))
+    const changed = updates.map((batch) => batch.filter(({ machine }) => ids.has(machine.id)))
+    const count = changed.flat().length
+    if (count > 0) session.note(`Going back to the former release (${count})`)
+    // Those that failed serve nobody, and are of one batch.
+    const failed = changed.flat().filter((step) => !healthy.has(step))
+    const others = changed.map((batch) => batch.filter((step) => healthy.has(step)))
+    for (const batch of [failed, ...others])
+      await inParallel(batch, ({ machine }) => restore(session, machine, options))
     await inParallel(made, async ({ id }) => {
       if (await retire(session, id)) session.note(`Destroyed machine ${id}`)
     })
@@ -150,11 +173,21 @@ async function restore(session: Session, before: ApiMachine, options: RolloutOpt
       { cleanUp },
     )
     session.note(`Put back ${describe(before)}`)
-    // After an interrupt nobody waits any more.
-    if (launch.skipLaunch || session.io.signal.aborted || before.host_status === 'unreachable')
-      return
-    await becomesHealthy(session, restored, options)
+    if (launch.skipLaunch || before.host_status === 'unreachable') return
+    await comesBack(session, restored, options)
   } catch (error) {
     session.note(`Warning: ${describe(before)} is not as it was: ${messageOf(error)}`)
   }
+}
+
+/** Waits until a machine that was put back is healthy; after an interrupt for a shorter time. */
+async function comesBack(session: Session, machine: ApiMachine, options: RolloutOptions) {
+  const { signal } = session.io
+  try {
+    if (!signal.aborted) return await becomesHealthy(session, machine, options)
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
+  const waitTimeoutMs = Math.min(options.waitTimeoutMs, INTERRUPTED_WAIT_MS)
+  await becomesHealthy(session.uninterrupted(), machine, { ...options, waitTimeoutMs })
 }

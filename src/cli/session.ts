@@ -77,6 +77,11 @@ export class Session {
     return new Session(this.io, { ...this.options, config })
   }
 
+  /** The same command's session for what is to be done even after the person interrupted. */
+  uninterrupted(): Session {
+    return new Session({ ...this.io, signal: new AbortController().signal }, this.options)
+  }
+
   /** `/v1/apps/<app>` with more segments. */
   appPath(...segments: readonly string[]): string {
     return ['/v1/apps', ...[this.app, ...segments].map(encodeURIComponent)].join('/')
