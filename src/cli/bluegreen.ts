@@ -1,6 +1,7 @@
 import { type ApiMachine, type ApiRelease, METADATA } from './api-types.ts'
 import { becomesHealthy } from './healthy.ts'
-import { createMachine, machinePath, underLeases, waitForState } from './machines.ts'
+import { underLeases } from './leases.ts'
+import { createMachine, machinePath, waitForState } from './machines.ts'
 import { inParallel } from './parallel.ts'
 import { dropNew, retireAll } from './retire.ts'
 import type { Session } from './session.ts'
@@ -10,7 +11,8 @@ import { type RolloutOptions, rests, type Step } from './steps.ts'
  * Makes a new machine beside each old one, out of the rotation, and waits until all are healthy. Then
  * the new ones come into the rotation, the old ones go out of it, finish what they have, and are
  * destroyed. Whatever fails before the switch leaves the old ones as they were and destroys the new
- * ones; after it the new ones serve, and the old ones are taken away in any case.
+ * ones; after it the new ones serve, and the old ones are taken away in any case; `machines_left`
+ * when one of these stays.
  */
 export async function bluegreen(
   session: Session,
@@ -24,6 +26,8 @@ export async function bluegreen(
   await underLeases(session, ids, async (leases) => {
     try {
       const green = await makeGreen(session, steps, options)
+      // Who does not hold the old ones any more could not take them away after the switch.
+      await inParallel([...leases.values()], (lease) => lease.renew())
       await inParallel(green, async ({ id }) => {
         await session.client.post(machinePath(session, id, 'uncordon'))
       })
@@ -33,7 +37,8 @@ export async function bluegreen(
       throw error
     }
     // There is no way back from here: an interrupt does not stop it.
-    await retireAll(session, blue, leases)
+    const said = { state: 'The new machines serve', what: 'machines of the old release' }
+    await retireAll(session, blue, said, leases)
   })
 }
 

@@ -36,7 +36,8 @@ export async function canary(
     await dropNew(session, release, before)
     throw error
   }
-  await retireAll(session, canaries)
+  const said = { state: 'The machines are of the new release', what: 'canaries' }
+  await retireAll(session, canaries, said)
 }
 
 /** For each group that has machines, the one that its canary is a copy of: one that runs, if any does. */

@@ -1,4 +1,3 @@
-import { messageOf } from '../base/errors.ts'
 import { RELEASE_GROUP } from '../model/fly-toml/release-machine.ts'
 import { TEST_GROUP } from '../model/fly-toml/test-machine.ts'
 import type { MachineConfig } from '../model/machine-config.ts'
@@ -9,8 +8,6 @@ import type { Session } from './session.ts'
 
 /** What several commands do with machines. */
 
-const LEASE_TTL_SECONDS = 30
-const LEASE_REFRESH_MS = 10_000
 /** One `wait`; between two of them the CLI looks whether the machine crashed. */
 const WAIT_SECONDS_MAX = 10
 const CHECK_POLL_MS = 500
@@ -67,61 +64,6 @@ const launchBody = (launch: Launch) => ({
 
 export const createMachine = (session: Session, launch: Launch): Promise<ApiMachine> =>
   session.client.post<ApiMachine>(session.appPath('machines'), launchBody(launch))
-
-const leaseHeader = (nonce: string) => ({ 'fly-machine-lease-nonce': nonce })
-
-/** Runs `work` while nobody else may change the machine; the lease is kept fresh and given back. */
-export async function underLease<T>(
-  session: Session,
-  id: string,
-  work: (headers: Readonly<Record<string, string>>) => Promise<T>,
-  options: Tidying = {},
-): Promise<T> {
-  const path = machinePath(session, id, 'lease')
-  const query = { ttl: LEASE_TTL_SECONDS }
-  const { data } = await session.client.request<{ data: { nonce: string } }>('POST', path, {
-    ...{ query, ...options },
-  })
-  const headers = leaseHeader(data.nonce)
-  const refresh = setInterval(() => {
-    // A refresh that fails shows when the lease is needed: that call is then refused.
-    session.client.request('POST', path, { query, headers, cleanUp: true }).catch(() => {})
-  }, LEASE_REFRESH_MS).unref()
-  try {
-    return await work(headers)
-  } finally {
-    clearInterval(refresh)
-    await releaseLease(session, path, headers)
-  }
-}
-
-/** The same for several machines at once, in order of their ids; `work` gets each one's headers. */
-export function underLeases<T>(
-  session: Session,
-  ids: readonly string[],
-  work: (leases: ReadonlyMap<string, Readonly<Record<string, string>>>) => Promise<T>,
-): Promise<T> {
-  const leases = new Map<string, Readonly<Record<string, string>>>()
-  // One order for all, so that two who want the same machines do not wait for each other.
-  const nested = [...ids].sort().reduceRight(
-    (inner, id) => () =>
-      underLease(session, id, (headers) => {
-        leases.set(id, headers)
-        return inner()
-      }),
-    () => work(leases),
-  )
-  return nested()
-}
-
-async function releaseLease(session: Session, path: string, headers: Record<string, string>) {
-  try {
-    await session.client.request('DELETE', path, { headers, cleanUp: true })
-  } catch (error) {
-    if (!isNotFound(error))
-      session.note(`Warning: the lease was not given back: ${messageOf(error)}`)
-  }
-}
 
 export const updateMachine = (
   session: Session,

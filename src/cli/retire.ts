@@ -1,8 +1,9 @@
 import { messageOf } from '../base/errors.ts'
 import { durationMs } from '../model/duration.ts'
 import { type ApiMachine, type ApiRelease, METADATA } from './api-types.ts'
-import { isNotFound } from './errors.ts'
+import { ApiError, isNotFound } from './errors.ts'
 import { describe } from './healthy.ts'
+import type { Lease } from './leases.ts'
 import { listMachines, machinePath } from './machines.ts'
 import { inParallel } from './parallel.ts'
 import type { Session } from './session.ts'
@@ -14,7 +15,7 @@ const DOWN = new Set(['stopped', 'created', 'failed', 'suspended'])
 const GOING = new Set(['destroying', 'destroyed'])
 /** Time for what a machine is still answering, and for every edge to hear that nothing new goes to it. */
 const DRAIN_MS = 2_000
-type Headers = Readonly<Record<string, string>>
+type Headers = Lease['headers']
 
 /**
  * Stops a machine, lets it end in its own time, and destroys it; also when the person has
@@ -56,21 +57,33 @@ async function down(session: Session, id: string): Promise<void> {
 
 /**
  * Takes machines out of the rotation, lets them finish what they have, and destroys them; also when
- * the person has interrupted. What goes wrong is said and passed over.
+ * the person has interrupted. What goes wrong with one does not keep the others; in the end it throws
+ * `machines_left`, which says `state`, `what` they are, and how to be rid of those that stay.
  */
 export async function retireAll(
   session: Session,
   machines: readonly ApiMachine[],
-  leases: ReadonlyMap<string, Headers> = new Map(),
+  said: { readonly state: string; readonly what: string },
+  leases: ReadonlyMap<string, Lease> = new Map(),
 ): Promise<void> {
   if (machines.length === 0) return
-  const headersOf = (id: string) => leases.get(id) ?? {}
+  const headersOf = (id: string) => leases.get(id)?.headers ?? {}
   await inParallel(machines, (machine) => cordon(session, machine, headersOf(machine.id)))
   await session.io.clock.sleep(DRAIN_MS)
+  const left: string[] = []
   await inParallel(machines, async (machine) => {
     if (await retire(session, machine.id, headersOf(machine.id)))
       session.note(`Destroyed ${describe(machine)}`)
+    else left.push(machine.id)
   })
+  if (left.length === 0) return
+  left.sort()
+  const fix = `\`fairway machine destroy --force ${left.join(' ')} -a ${session.app}\``
+  throw new ApiError(
+    `${said.state}, but ${said.what} are still there and may serve as well: ${left.join(', ')}. ` +
+      `Finish it with ${fix}.`,
+    { status: 409, code: 'machines_left' },
+  )
 }
 
 /**

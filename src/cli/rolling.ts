@@ -1,8 +1,9 @@
 import { messageOf } from '../base/errors.ts'
 import { type ApiMachine, type ApiRelease, groupOf, METADATA } from './api-types.ts'
 import { becomesHealthy, describe } from './healthy.ts'
+import { underLease } from './leases.ts'
 import { proves } from './machine-checks.ts'
-import { createMachine, listMachines, underLease, updateMachine } from './machines.ts'
+import { createMachine, listMachines, updateMachine } from './machines.ts'
 import { inParallel } from './parallel.ts'
 import { retire } from './retire.ts'
 import type { Session } from './session.ts'
@@ -92,7 +93,7 @@ async function change(session: Session, step: Change, options: RolloutOptions): 
 async function update(session: Session, step: UpdateStep, options: RolloutOptions): Promise<void> {
   const { machine, config } = step
   const isAtRest = rests(step)
-  await underLease(session, machine.id, async (headers) => {
+  await underLease(session, machine.id, async ({ headers }) => {
     const launch = {
       config,
       skipLaunch: isAtRest,
@@ -169,7 +170,7 @@ async function restore(session: Session, before: ApiMachine, options: RolloutOpt
     const restored = await underLease(
       session,
       before.id,
-      (headers) => updateMachine(session, before.id, launch, headers, { cleanUp }),
+      ({ headers }) => updateMachine(session, before.id, launch, headers, { cleanUp }),
       { cleanUp },
     )
     session.note(`Put back ${describe(before)}`)

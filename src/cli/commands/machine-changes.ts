@@ -6,6 +6,7 @@ import { CommandEnd, usage } from '../errors.ts'
 import { resolveImage } from '../folder.ts'
 import type { Io } from '../io.ts'
 import { runJob } from '../job.ts'
+import { underLease } from '../leases.ts'
 import { plainMessage } from '../log-text.ts'
 import { applyFlags, type MachineFlags, withMachineFlags } from '../machine-flags.ts'
 import {
@@ -14,7 +15,6 @@ import {
   getMachine,
   type Launch,
   sessionOfMachine,
-  underLease,
   updateMachine,
   waitForChecks,
   waitForState,
@@ -132,7 +132,7 @@ async function update(session: Session, id: string, flags: UpdateFlags): Promise
   if (changes.length === 0) return session.print(`Machine ${id} is already so; nothing changed.`)
   await session.confirm(`Change ${changes.join(', ')} of machine ${id} and restart it?`)
   const timeoutMs = waitTimeout(flags.waitTimeout)
-  await underLease(session, id, async (headers) => {
+  await underLease(session, id, async ({ headers }) => {
     const launch = { config, skipLaunch: flags.skipStart ?? false }
     const { instance_id: instanceId } = await updateMachine(session, id, launch, headers)
     const settled = waitForState(session, id, 'settled', { timeoutMs, instanceId })

@@ -3,12 +3,12 @@ import { durationMs } from '../../model/duration.ts'
 import { groupOf } from '../api-types.ts'
 import { usage } from '../errors.ts'
 import type { Io } from '../io.ts'
+import { underLease } from '../leases.ts'
 import {
   deployedMachines,
   getMachine,
   machinePath,
   sessionOfMachine,
-  underLease,
   waitForState,
 } from '../machines.ts'
 import { belowMinimum, minimumOf, runningIn } from '../minimum.ts'
@@ -131,7 +131,7 @@ const seconds = (text: string | undefined): string | undefined =>
 
 async function start(session: Session, id: string): Promise<void> {
   const path = machinePath(session, id, 'start')
-  await underLease(session, id, async (headers) => {
+  await underLease(session, id, async ({ headers }) => {
     const done = await session.client.post<{ status?: string; message?: string }>(path, undefined, {
       headers,
     })
@@ -143,13 +143,13 @@ async function start(session: Session, id: string): Promise<void> {
 async function stop(session: Session, id: string, flags: StopFlags): Promise<void> {
   const body = { id, signal: flags.signal, timeout: seconds(flags.timeout) }
   const path = machinePath(session, id, 'stop')
-  await underLease(session, id, (headers) => session.client.post(path, body, { headers }))
+  await underLease(session, id, ({ headers }) => session.client.post(path, body, { headers }))
   await stopped(session, id, 'stop', flags)
 }
 
 async function suspend(session: Session, id: string, flags: WaitFlags): Promise<void> {
   const path = machinePath(session, id, 'suspend')
-  await underLease(session, id, (headers) => session.client.post(path, undefined, { headers }))
+  await underLease(session, id, ({ headers }) => session.client.post(path, undefined, { headers }))
   await stopped(session, id, 'suspend', flags)
 }
 
@@ -179,7 +179,7 @@ async function restart(session: Session, id: string, flags: RestartFlags): Promi
     signal: flags.signal,
   }
   const path = machinePath(session, id, 'restart')
-  await underLease(session, id, (headers) =>
+  await underLease(session, id, ({ headers }) =>
     session.client.request('POST', path, { query, headers }),
   )
   await waitAndSay(session, id, 'started')
@@ -198,7 +198,7 @@ async function waitAndSay(
 
 async function cordon(session: Session, id: string, verb: 'cordon' | 'uncordon'): Promise<void> {
   const path = machinePath(session, id, verb)
-  await underLease(session, id, (headers) => session.client.post(path, undefined, { headers }))
+  await underLease(session, id, ({ headers }) => session.client.post(path, undefined, { headers }))
   session.print(`Machine ${id} is ${verb}ed`)
 }
 
@@ -216,7 +216,7 @@ async function destroy(session: Session, id: string, force: boolean): Promise<vo
       `Machine ${id} is ${machine.state}. Stop it first (fairway machine stop ${id}), or give --force.`,
     )
   }
-  await underLease(session, id, (headers) =>
+  await underLease(session, id, ({ headers }) =>
     session.client.request('DELETE', machinePath(session, id), { query: { kill: force }, headers }),
   )
   session.print(`Destroyed machine ${id}`)
