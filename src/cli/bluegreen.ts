@@ -1,6 +1,6 @@
 import { type ApiMachine, type ApiRelease, METADATA } from './api-types.ts'
 import { becomesHealthy } from './healthy.ts'
-import { underLeases } from './leases.ts'
+import { type HeldMachine, underLeases } from './leases.ts'
 import { createMachine, machinePath, waitForState } from './machines.ts'
 import { inParallel } from './parallel.ts'
 import { dropNew, retireAll } from './retire.ts'
@@ -20,14 +20,14 @@ export async function bluegreen(
   steps: readonly Step[],
   options: RolloutOptions,
 ): Promise<void> {
-  const blue = steps.flatMap((step) => (step.kind === 'create' ? [] : [step.machine]))
-  const ids = blue.map(({ id }) => id)
+  const ids = steps.flatMap((step) => (step.kind === 'create' ? [] : [step.machine.id]))
   // Nobody else may change the old ones meanwhile.
-  await underLeases(session, ids, async (leases) => {
+  await underLeases(session, ids, async (held) => {
+    const blue = [...held.values()]
     try {
-      const green = await makeGreen(session, steps, options)
+      const green = await makeGreen(session, asHeld(steps, held), options)
       // Who does not hold the old ones any more could not take them away after the switch.
-      await inParallel([...leases.values()], (lease) => lease.renew())
+      await inParallel(blue, ({ lease }) => lease.renew())
       await inParallel(green, async ({ id }) => {
         await session.client.post(machinePath(session, id, 'uncordon'))
       })
@@ -38,9 +38,18 @@ export async function bluegreen(
     }
     // There is no way back from here: an interrupt does not stop it.
     const said = { state: 'The new machines serve', what: 'machines of the old release' }
-    await retireAll(session, blue, said, leases)
+    const machines = blue.map(({ machine }) => machine)
+    await retireAll(session, machines, said, held)
   })
 }
+
+/** The steps with their machines as they are now, without those that are gone. */
+const asHeld = (steps: readonly Step[], held: ReadonlyMap<string, HeldMachine>): Step[] =>
+  steps.flatMap((step): Step[] => {
+    if (step.kind === 'create') return [step]
+    const machine = held.get(step.machine.id)?.machine
+    return machine ? [{ ...step, machine }] : []
+  })
 
 /** The new machines: healthy, cordoned, and at rest where the one that they follow is. */
 async function makeGreen(

@@ -82,6 +82,7 @@ test('a first deploy makes the app, its addresses and one machine', async () => 
       'PATCH /api/v1/releases/rel-1',
       'POST /v1/apps/hello/ip_assignments',
       'POST /v1/apps/hello/ip_assignments',
+      'GET /v1/apps/hello/machines',
       'POST /v1/apps/hello/machines',
       'GET /v1/apps/hello/machines/n1/wait',
       'GET /v1/apps/hello/machines/n1',

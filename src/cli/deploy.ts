@@ -15,6 +15,7 @@ import { printEgressAdvice } from './egress-advice.ts'
 import { isNotFound, usage } from './errors.ts'
 import { resolveImage } from './folder.ts'
 import { confirmPurchase } from './ips.ts'
+import { noteGone } from './leases.ts'
 import { listenAdvice } from './listen-advice.ts'
 import { preparedChecks } from './machine-checks.ts'
 import { deployedMachines } from './machines.ts'
@@ -85,8 +86,11 @@ export async function deploy(given: Session, options: DeployOptions): Promise<vo
       await runReleaseCommand(session, job, { region, timeoutMs: releaseMs(options, config) })
     await allocate(session, app, addresses)
     const configs = toMachineConfigs(config, input)
-    const all = planSteps(configs, machines, region, options.ha)
+    // A release command may take long: these are the machines that there are by now.
+    const now = await deployedMachines(session)
+    const all = planSteps(configs, now, region, options.ha)
     const steps = only === undefined ? all : all.filter((step) => isOf(step, only))
+    for (const id of only ?? []) if (!now.some((one) => one.id === id)) noteGone(session, id)
     for (const line of minimumWarnings(configs, steps)) session.note(line)
     await rollout(session, release, steps, {
       ...rolloutOptions(options, config, strategy),

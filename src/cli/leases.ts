@@ -1,6 +1,7 @@
 import { messageOf } from '../base/errors.ts'
+import type { ApiMachine } from './api-types.ts'
 import { ApiError, isNotFound } from './errors.ts'
-import { machinePath } from './machines.ts'
+import { GONE, getMachine, machinePath } from './machines.ts'
 import type { Session } from './session.ts'
 
 /** Leases of machines: while a command has one, nobody else may change the machine. */
@@ -21,7 +22,13 @@ export interface Lease {
   renew(): Promise<void>
 }
 
-interface HeldLease extends Lease {
+export interface HeldMachine {
+  readonly lease: Lease
+  /** As it is since nobody else may change it. */
+  readonly machine: ApiMachine
+}
+
+interface OwnLease extends Lease {
   giveBack(): Promise<void>
 }
 
@@ -40,23 +47,45 @@ export async function underLease<T>(
   }
 }
 
-/** The same for several machines at once; `work` gets each one's lease by its id. */
+/**
+ * The same for several machines at once; `work` gets them by their ids. One that somebody has
+ * destroyed is said and left out.
+ */
 export async function underLeases<T>(
   session: Session,
   ids: readonly string[],
-  work: (leases: ReadonlyMap<string, Lease>) => Promise<T>,
+  work: (held: ReadonlyMap<string, HeldMachine>) => Promise<T>,
 ): Promise<T> {
-  const leases = new Map<string, HeldLease>()
+  const leases: OwnLease[] = []
+  const held = new Map<string, HeldMachine>()
   try {
     // One order for all, so that two who want the same machines do not wait for each other.
-    for (const id of [...ids].sort()) leases.set(id, await take(session, id))
-    return await work(leases)
+    for (const id of [...ids].sort()) {
+      const lease = await ifThere(take(session, id))
+      if (lease) leases.push(lease)
+      const machine = lease && (await ifThere(getMachine(session, id)))
+      if (lease && machine && !GONE.has(machine.state)) held.set(id, { lease, machine })
+      else noteGone(session, id)
+    }
+    return await work(held)
   } finally {
-    for (const lease of leases.values()) await lease.giveBack()
+    for (const lease of leases) await lease.giveBack()
   }
 }
 
-async function take(session: Session, id: string, options: Tidying = {}): Promise<HeldLease> {
+export const noteGone = (session: Session, id: string): void =>
+  session.note(`Machine ${id} is gone: somebody has destroyed it`)
+
+async function ifThere<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (isNotFound(error)) return undefined
+    throw error
+  }
+}
+
+async function take(session: Session, id: string, options: Tidying = {}): Promise<OwnLease> {
   const path = machinePath(session, id, 'lease')
   const ask = async (headers: Lease['headers'], { cleanUp = false }: Tidying) => {
     const sent = { query: { ttl: TTL_SECONDS }, headers, cleanUp }

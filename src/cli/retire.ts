@@ -3,7 +3,7 @@ import { durationMs } from '../model/duration.ts'
 import { type ApiMachine, type ApiRelease, METADATA } from './api-types.ts'
 import { ApiError, isNotFound } from './errors.ts'
 import { describe } from './healthy.ts'
-import type { Lease } from './leases.ts'
+import type { HeldMachine, Lease } from './leases.ts'
 import { listMachines, machinePath } from './machines.ts'
 import { inParallel } from './parallel.ts'
 import type { Session } from './session.ts'
@@ -64,10 +64,10 @@ export async function retireAll(
   session: Session,
   machines: readonly ApiMachine[],
   said: { readonly state: string; readonly what: string },
-  leases: ReadonlyMap<string, Lease> = new Map(),
+  held: ReadonlyMap<string, HeldMachine> = new Map(),
 ): Promise<void> {
   if (machines.length === 0) return
-  const headersOf = (id: string) => leases.get(id)?.headers ?? {}
+  const headersOf = (id: string) => held.get(id)?.lease.headers ?? {}
   await inParallel(machines, (machine) => cordon(session, machine, headersOf(machine.id)))
   await session.io.clock.sleep(DRAIN_MS)
   const left: string[] = []

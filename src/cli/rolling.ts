@@ -1,7 +1,8 @@
 import { messageOf } from '../base/errors.ts'
 import { type ApiMachine, type ApiRelease, groupOf, METADATA } from './api-types.ts'
+import { isNotFound } from './errors.ts'
 import { becomesHealthy, describe } from './healthy.ts'
-import { underLease } from './leases.ts'
+import { type Lease, underLease, underLeases } from './leases.ts'
 import { proves } from './machine-checks.ts'
 import { createMachine, listMachines, updateMachine } from './machines.ts'
 import { inParallel } from './parallel.ts'
@@ -37,20 +38,19 @@ export async function rolling(
 ): Promise<void> {
   const changes = steps.filter((step) => step.kind !== 'destroy')
   const gone = steps.filter((step) => step.kind === 'destroy')
+  const progress: Progress = { former: new Map(), healthy: new Set() }
+  const take = async (step: Change) => {
+    await change(session, step, options, progress)
+    progress.healthy.add(step)
+  }
   if (!waits(options)) {
-    await inParallel(changes, (step) => change(session, step, options))
+    await inParallel(changes, take)
   } else {
     const plan = batches(changes, options.maxUnavailable ?? MAX_UNAVAILABLE)
-    const healthy = new Set<Change>()
     try {
-      for (const batch of plan) {
-        await inParallel(batch, async (step) => {
-          await change(session, step, options)
-          healthy.add(step)
-        })
-      }
+      for (const batch of plan) await inParallel(batch, take)
     } catch (error) {
-      await putBack(session, release, { plan, healthy }, options)
+      await putBack(session, release, plan, progress, options)
       throw error
     }
   }
@@ -60,6 +60,14 @@ export async function rolling(
 const waits = ({ strategy, detach }: RolloutOptions): boolean => strategy !== 'immediate' && !detach
 
 type Change = CreateStep | UpdateStep
+
+/** How far a deploy has come. */
+interface Progress {
+  /** Machines as they were before their steps. */
+  readonly former: Map<Change, ApiMachine>
+  /** Steps whose machines are as they should be. */
+  readonly healthy: Set<Change>
+}
 
 /** Steps that may be taken at one time: new machines all, others as the limit allows. */
 export function batches(steps: readonly Change[], maxUnavailable: number): Change[][] {
@@ -79,8 +87,21 @@ export function batches(steps: readonly Change[], maxUnavailable: number): Chang
 const batchSize = (total: number, max: number): number =>
   Math.max(1, max < 1 ? Math.ceil(total * max) : Math.floor(max))
 
-async function change(session: Session, step: Change, options: RolloutOptions): Promise<void> {
-  if (step.kind === 'update') return update(session, step, options)
+async function change(
+  session: Session,
+  step: Change,
+  options: RolloutOptions,
+  { former }: Progress,
+): Promise<void> {
+  if (step.kind === 'update') {
+    const { id } = step.machine
+    return underLeases(session, [id], async (held) => {
+      const found = held.get(id)
+      if (!found) return
+      former.set(step, found.machine)
+      await update(session, { ...step, machine: found.machine }, found.lease, options)
+    })
+  }
   const machine = await createMachine(session, {
     config: step.config,
     region: step.region,
@@ -90,39 +111,38 @@ async function change(session: Session, step: Change, options: RolloutOptions): 
   if (waits(options)) await proves(session, machine, options)
 }
 
-async function update(session: Session, step: UpdateStep, options: RolloutOptions): Promise<void> {
+async function update(
+  session: Session,
+  step: UpdateStep,
+  { headers }: Lease,
+  options: RolloutOptions,
+): Promise<void> {
   const { machine, config } = step
   const isAtRest = rests(step)
-  await underLease(session, machine.id, async ({ headers }) => {
-    const launch = {
-      config,
-      skipLaunch: isAtRest,
-      ...(options.minSecretsVersion && { minSecretsVersion: options.minSecretsVersion }),
-    }
-    const updated = await updateMachine(session, machine.id, launch, headers)
-    const where = `machine ${machine.id} (${machine.region})`
-    session.note(isAtRest ? `Updated ${where}; it stays ${machine.state}` : `Updated ${where}`)
-    if (!waits(options) || isAtRest) return
-    if (machine.host_status !== undefined && machine.host_status !== 'ok') {
-      session.note(`Warning: the host of ${where} does not report; it updates when it is back.`)
-      return
-    }
-    await proves(session, updated, options)
-  })
+  const launch = {
+    config,
+    skipLaunch: isAtRest,
+    ...(options.minSecretsVersion && { minSecretsVersion: options.minSecretsVersion }),
+  }
+  const updated = await updateMachine(session, machine.id, launch, headers)
+  const where = `machine ${machine.id} (${machine.region})`
+  session.note(isAtRest ? `Updated ${where}; it stays ${machine.state}` : `Updated ${where}`)
+  if (!waits(options) || isAtRest) return
+  if (machine.host_status !== undefined && machine.host_status !== 'ok') {
+    session.note(`Warning: the host of ${where} does not report; it updates when it is back.`)
+    return
+  }
+  await proves(session, updated, options)
 }
 
 async function destroy(session: Session, { machine }: DestroyStep): Promise<void> {
   const path = session.appPath('machines', machine.id)
-  await session.client.request('DELETE', path, { query: { kill: true } })
+  try {
+    await session.client.request('DELETE', path, { query: { kill: true } })
+  } catch (error) {
+    if (!isNotFound(error)) throw error
+  }
   session.note(`Destroyed machine ${machine.id} (${machine.region})`)
-}
-
-/** How far a deploy came that failed. */
-interface Progress {
-  /** What was to be done, in parts that were allowed at one time. */
-  readonly plan: readonly (readonly Change[])[]
-  /** Steps whose machines are as they should be. */
-  readonly healthy: ReadonlySet<Change>
 }
 
 /**
@@ -132,11 +152,12 @@ interface Progress {
 async function putBack(
   session: Session,
   release: ApiRelease,
-  { plan, healthy }: Progress,
+  plan: readonly (readonly Change[])[],
+  { former, healthy }: Progress,
   options: RolloutOptions,
 ): Promise<void> {
-  const updates = plan.map((batch) => batch.filter((step) => step.kind === 'update'))
-  const before = new Set(updates.flat().map(({ machine }) => machine.id))
+  const updates = plan.flat().filter((step) => step.kind === 'update')
+  const before = new Set(updates.map(({ machine }) => machine.id))
   try {
     const now = await listMachines(session, { cleanUp: true })
     const touched = now.filter((m) => m.config.metadata?.[METADATA.releaseId] === release.id)
@@ -146,15 +167,15 @@ async function putBack(
       if (ids) session.note(`There is no former release to go back to; left for a look: ${ids}`)
       return
     }
-    const ids = new Set(touched.map(({ id }) => id))
-    const changed = updates.map((batch) => batch.filter(({ machine }) => ids.has(machine.id)))
+    const isChanged = (step: Change) => touched.some(({ id }) => id === former.get(step)?.id)
+    const changed = plan.map((batch) => batch.filter(isChanged))
     const count = changed.flat().length
     if (count > 0) session.note(`Going back to the former release (${count})`)
     // Those that failed serve nobody, and are of one batch.
     const failed = changed.flat().filter((step) => !healthy.has(step))
     const others = changed.map((batch) => batch.filter((step) => healthy.has(step)))
     for (const batch of [failed, ...others])
-      await inParallel(batch, ({ machine }) => restore(session, machine, options))
+      await inParallel(batch, (step) => restore(session, former.get(step)!, options))
     await inParallel(made, async ({ id }) => {
       if (await retire(session, id)) session.note(`Destroyed machine ${id}`)
     })

@@ -160,10 +160,13 @@ function machineRoutes(api: FakeApi, state: FakeState): void {
     change(id, { config: (body as Launch).config, instance_id: `next-${id}` }),
   )
   api.on(`DELETE ${base}/([^/]+)`, (_, id) => {
+    if (!one(id)) return missing()
     state.machines = state.machines.filter((m) => m.id !== id)
     return { ok: true }
   })
-  api.on(`POST ${base}/([^/]+)/lease`, () => ({ status: 'success', data: { nonce: 'n0nce' } }))
+  api.on(`POST ${base}/([^/]+)/lease`, (_, id) =>
+    one(id) ? { status: 'success', data: { nonce: 'n0nce' } } : missing(),
+  )
   api.on(`DELETE ${base}/([^/]+)/lease`, () => ({ ok: true }))
   api.on(`GET ${base}/([^/]+)/wait`, () => ({ ok: true }))
   api.on(`GET ${base}/([^/]+)/ps`, () => [])
