@@ -77,6 +77,7 @@ export const METADATA = {
   releaseId: 'fly_release_id',
   releaseVersion: 'fly_release_version',
   canary: 'fly_canary',
+  bluegreen: 'fly_bluegreen',
 } as const
 
 /** The process group, for machines that a deploy made; undefined for those of `machine run`. */
@@ -85,6 +86,9 @@ export function groupOf(machine: ApiMachine): string | undefined {
   return metadata[METADATA.platform] === 'v2' ? (metadata[METADATA.group] ?? 'app') : undefined
 }
 
-/** A canary, or what is left of one when the deploy that made it was killed. */
-export const isCanary = ({ config }: ApiMachine): boolean =>
-  METADATA.canary in (config.metadata ?? {})
+/**
+ * Not of the app yet: a canary, or a new machine of a bluegreen deploy before the switch; or what is
+ * left of one when the deploy that made it was killed.
+ */
+export const isProvisional = ({ config }: ApiMachine): boolean =>
+  [METADATA.canary, METADATA.bluegreen].some((mark) => mark in (config.metadata ?? {}))

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { type FakeApi, Reply } from './testing.ts'
 import { deploy, former } from './testing-deploys.ts'
+import { created } from './testing-jobs.ts'
 
-/** What a bluegreen deploy does when it loses its hold of the old machines. */
+/** Bluegreen deploys that lose their hold of the old machines, or are killed before the switch. */
 
 const BLUEGREEN = ['--strategy', 'bluegreen']
 const NONCE = 'fly-machine-lease-nonce'
@@ -116,4 +117,30 @@ test('canary: one that could not be taken away at the end fails the deploy as we
     /Error: The machines are of the new release, but canaries are still there and may serve as well: n2\. Finish it with `fairway machine destroy --force n2 -a hello`\.\n$/,
   )
   assert.equal(state.releases[0]?.status, 'failed')
+})
+
+test('bluegreen: new machines are marked until the switch is done', async () => {
+  const { code, stderr, state, api } = await deploy({ machines: [former('m1')], args: BLUEGREEN })
+  assert.equal(code, 0, stderr)
+  assert.deepEqual(
+    created(api).map(({ config }) => config.metadata?.fly_bluegreen),
+    ['true'],
+  )
+  const steps = [/n2\/uncordon/, /DELETE .*n2\/metadata\/fly_bluegreen/, /m1\/cordon/]
+  const places = steps.map((step) => api.log.findIndex((line) => step.test(line)))
+  assert.ok(0 < places[0]! && places[0]! < places[1]! && places[1]! < places[2]!, String(places))
+  assert.ok(!('fly_bluegreen' in state.machines[0]!.config.metadata!))
+})
+
+test('bluegreen: what a killed one left is never updated, and destroyed by the next deploy', async () => {
+  const green = former('m2', { cordoned: true })
+  const metadata = { ...green.config.metadata, fly_bluegreen: 'true' }
+  const machines = [former('m1'), { ...green, config: { ...green.config, metadata } }]
+  const rolling = await deploy({ machines })
+  assert.equal(rolling.code, 0, rolling.stderr)
+  assert.ok(!rolling.api.log.includes('POST /v1/apps/hello/machines/m2'))
+  assert.deepEqual(ids(rolling.state.machines), ['m1'])
+  const again = await deploy({ machines, args: BLUEGREEN })
+  assert.equal(again.code, 0, again.stderr)
+  assert.deepEqual(ids(again.state.machines), ['n3'])
 })

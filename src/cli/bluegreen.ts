@@ -31,6 +31,11 @@ export async function bluegreen(
       await inParallel(green, async ({ id }) => {
         await session.client.post(machinePath(session, id, 'uncordon'))
       })
+      // Only now, so that the next deploy destroys them if this one is killed before they serve.
+      await inParallel(green, async ({ id }) => {
+        const path = machinePath(session, id, 'metadata', METADATA.bluegreen)
+        await session.client.request('DELETE', path)
+      })
       session.note(`The new machines are in the rotation (${green.length})`)
     } catch (error) {
       await dropNew(session, release, new Set(ids))
@@ -61,7 +66,10 @@ async function makeGreen(
   const wanted = steps.filter((step) => step.kind !== 'destroy')
   await inParallel(wanted, async (step) => {
     const machine = await createMachine(session, {
-      config: step.config,
+      config: {
+        ...step.config,
+        metadata: { ...step.config.metadata, [METADATA.bluegreen]: 'true' },
+      },
       region: step.kind === 'create' ? step.region : step.machine.region,
       skipServiceRegistration: true,
       ...(options.minSecretsVersion && { minSecretsVersion: options.minSecretsVersion }),

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { type ApiMachine, isCanary } from './api-types.ts'
+import { type ApiMachine, isProvisional } from './api-types.ts'
 import { canarySteps } from './canary.ts'
 import { type FakeApi, fakeMachine, Reply, runAgainst } from './testing.ts'
 import { created, withJobs } from './testing-jobs.ts'
@@ -254,7 +254,7 @@ test('canary: a group has one, a copy of a machine that runs; what a killed depl
   ]
   const scaled = await run(machines, 'scale', 'count', '3', '-r', 'iad', '--yes')
   assert.deepEqual(
-    scaled.state.machines.map((machine) => isCanary(machine)),
+    scaled.state.machines.map((machine) => isProvisional(machine)),
     [false, true, false],
     'what marks it does not spread',
   )

@@ -1,12 +1,12 @@
 import type { MachineConfig } from '../model/machine-config.ts'
-import { type ApiMachine, groupOf, isCanary } from './api-types.ts'
+import { type ApiMachine, groupOf, isProvisional } from './api-types.ts'
 import { belowMinimum, minimumOf, runningIn, toStart } from './minimum.ts'
 import { rests, type Step } from './steps.ts'
 
 /**
  * Every machine of a group that fly.toml has is updated; a group without machines gets one (two with
- * --ha when it has services); machines of groups that are gone, and canaries that a deploy left when
- * it was killed, are destroyed last.
+ * --ha when it has services); machines of groups that are gone, and those that a deploy which was
+ * killed had not made part of the app yet, are destroyed last.
  */
 export function planSteps(
   configs: Readonly<Record<string, MachineConfig>>,
@@ -14,7 +14,7 @@ export function planSteps(
   region: string,
   ha: boolean,
 ): Step[] {
-  const isLeft = (machine: ApiMachine) => !(groupOf(machine)! in configs) || isCanary(machine)
+  const isLeft = (machine: ApiMachine) => !(groupOf(machine)! in configs) || isProvisional(machine)
   const changes = Object.entries(configs).flatMap(([group, config]): Step[] => {
     const mine = machines.filter((machine) => groupOf(machine) === group && !isLeft(machine))
     if (mine.length > 0) {

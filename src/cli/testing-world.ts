@@ -170,6 +170,12 @@ function machineRoutes(api: FakeApi, state: FakeState): void {
   api.on(`DELETE ${base}/([^/]+)/lease`, () => ({ ok: true }))
   api.on(`GET ${base}/([^/]+)/wait`, () => ({ ok: true }))
   api.on(`GET ${base}/([^/]+)/ps`, () => [])
+  api.on(`DELETE ${base}/([^/]+)/metadata/([^/]+)`, (_, id, key) => {
+    const { config } = one(id)!
+    const { [key!]: _removed, ...metadata } = config.metadata ?? {}
+    change(id, { config: { ...config, metadata } })
+    return new Reply(204, '')
+  })
   for (const [verb, next] of [
     ['start', 'started'],
     ['stop', 'stopped'],

@@ -4,7 +4,7 @@ import { groupsOf } from '../../model/fly-toml/groups.ts'
 import { toMachineConfigs } from '../../model/fly-toml/machine-config.ts'
 import { AppConfig } from '../../model/fly-toml/schema.ts'
 import type { MachineConfig } from '../../model/machine-config.ts'
-import { type ApiMachine, groupOf, isCanary } from '../api-types.ts'
+import { type ApiMachine, groupOf, isProvisional } from '../api-types.ts'
 import { waitTimeout } from '../deploy.ts'
 import { printEgressAdvice } from '../egress-advice.ts'
 import { usage } from '../errors.ts'
@@ -106,8 +106,8 @@ async function templatesFor(
 ): Promise<Record<string, MachineConfig>> {
   const templates: Record<string, MachineConfig> = {}
   for (const machine of [...machines].sort((a, b) => a.created_at.localeCompare(b.created_at))) {
-    // What a canary is marked with must not spread: the next deploy destroys what has it.
-    if (!isCanary(machine)) templates[groupOf(machine)!] = machine.config
+    // What these are marked with must not spread: the next deploy destroys what has it.
+    if (!isProvisional(machine)) templates[groupOf(machine)!] = machine.config
   }
   if (groups.every((group) => templates[group])) return templates
   const release = await currentRelease(session)
