@@ -16,6 +16,7 @@ const COMMANDS = [
   'ips detach-v4 203.0.113.20',
   'ips attach-v4 203.0.113.20',
   'releases',
+  'secrets set A=1',
   'config show',
   'orgs show personal',
   'auth whoami',

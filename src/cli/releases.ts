@@ -48,9 +48,26 @@ export interface CurrentRelease {
   readonly configDefinition: Record<string, unknown> | null
 }
 
+/** The newest release, however it ended; null when there is none. */
 export async function currentRelease(session: Session): Promise<CurrentRelease | null> {
   const { app } = await session.client.graphql<{
     app: { currentReleaseUnprocessed: CurrentRelease | null }
   }>(CONFIG_RELEASE, { appName: session.app })
   return app.currentReleaseUnprocessed
+}
+
+/** So far back a complete release is looked for. */
+export const RELEASES_MAX = 50
+
+const RELEASES = `query($appName: String!, $limit: Int!) { app(name: $appName) {
+  releases: releasesUnprocessed(first: $limit) { nodes {
+    id version status imageRef configDefinition createdAt } } } }`
+
+/** The newest release that ended well, which is what the app runs; null when there is none. */
+export async function completeRelease(session: Session): Promise<CurrentRelease | null> {
+  const variables = { appName: session.app, limit: RELEASES_MAX }
+  const { app } = await session.client.graphql<{
+    app: { releases: { nodes: readonly (CurrentRelease & { status: string })[] } }
+  }>(RELEASES, variables)
+  return app.releases.nodes.find(({ status }) => status === 'complete') ?? null
 }

@@ -12,7 +12,7 @@ import type { Io } from '../io.ts'
 import { deployedMachines } from '../machines.ts'
 import { plural, table } from '../output.ts'
 import { minimumWarningsOf } from '../plan-steps.ts'
-import { currentRelease } from '../releases.ts'
+import { completeRelease, RELEASES_MAX } from '../releases.ts'
 import { scaleSteps, takeSteps } from '../scale.ts'
 import { action, type Session } from '../session.ts'
 
@@ -98,7 +98,10 @@ function onlyGroup(machines: readonly ApiMachine[]): string {
   return groups.includes('app') || groups.length === 0 ? 'app' : groups[0]!
 }
 
-/** The config for new machines of each group: that of the newest one, else that of the release. */
+/**
+ * The config for new machines of each group: that of the newest one, else that of the newest release
+ * that is complete. One that failed was rolled back.
+ */
 async function templatesFor(
   session: Session,
   machines: readonly ApiMachine[],
@@ -110,8 +113,11 @@ async function templatesFor(
     if (!isProvisional(machine)) templates[groupOf(machine)!] = machine.config
   }
   if (groups.every((group) => templates[group])) return templates
-  const release = await currentRelease(session)
-  if (!release) throw usage(`${session.app} has no release yet. Run fairway deploy first.`)
+  const release = await completeRelease(session)
+  if (!release) {
+    const among = `no complete release among its last ${RELEASES_MAX}`
+    throw usage(`${session.app} has ${among}. Run fairway deploy first.`)
+  }
   const config = AppConfig.parse(release.configDefinition ?? {})
   const missing = groups.find((group) => !templates[group] && !groupsOf(config).includes(group))
   if (missing !== undefined) {

@@ -5,7 +5,7 @@ import type { Io } from '../io.ts'
 import { keyValues, parseSecretLines } from '../key-values.ts'
 import { deployedMachines } from '../machines.ts'
 import { ago, plural, table } from '../output.ts'
-import { beginRelease, currentRelease } from '../releases.ts'
+import { beginRelease, completeRelease, currentRelease } from '../releases.ts'
 import { concluding, ofRelease, rollout } from '../rollout.ts'
 import { action, type Session } from '../session.ts'
 import type { RolloutOptions, Step } from '../steps.ts'
@@ -124,7 +124,8 @@ async function deploySecrets(session: Session, flags: SetFlags, version: number 
   if (machines.length === 0) {
     return session.print('Secrets are staged for the first deploy: the app has no machines.')
   }
-  const current = await currentRelease(session)
+  // Only a first deploy that failed leaves its machines: the newest release is what they run then.
+  const current = (await completeRelease(session)) ?? (await currentRelease(session))
   const image = current?.imageRef ?? machines[0]!.config.image
   const definition = current?.configDefinition ?? {}
   const release = await beginRelease(session, { definition, image, strategy: 'rolling' })
