@@ -90,6 +90,28 @@ test('an interrupt during the release command stops and destroys its machine', a
   assert.equal(state.releases[0]?.status, 'interrupted')
 })
 
+test('an interrupt while the machine of the release command is made destroys it', async () => {
+  const interrupt = new AbortController()
+  const machines = [former('m1')]
+  const { code, state, api } = await deploy({
+    ...{ toml: RELEASE, machines, signal: interrupt.signal },
+    api: (a, s) => {
+      withJobs(a, s, { code: 0, lines: [] })
+      a.on('POST /v1/apps/hello/machines', async ({ body }) => {
+        const made = fakeMachine('n2', { ...(body as { config: MachineConfig }), state: 'created' })
+        s.machines.push(made)
+        interrupt.abort()
+        await new Promise((done) => setTimeout(done, 20))
+        return made
+      })
+    },
+  })
+  assert.equal(code, 127)
+  assert.ok(!api.log.includes('POST /v1/apps/hello/machines/n2/start'))
+  assert.deepEqual(state.machines, machines)
+  assert.equal(state.releases[0]?.status, 'interrupted')
+})
+
 test('batches: a part rounds up, a number is one, groups come one after the other', () => {
   const config = fakeMachine('m').config
   const update = (id: string, group: string) => ({

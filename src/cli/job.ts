@@ -1,7 +1,7 @@
 import type { MachineEvent } from '../model/resources.ts'
 import type { LogLine } from '../model/wire.ts'
 import type { ApiMachine } from './api-types.ts'
-import { ApiError, deadline, isNotFound } from './errors.ts'
+import { ApiError, cancelled, deadline, isNotFound } from './errors.ts'
 import { plainMessage } from './log-text.ts'
 import { createMachine, getMachine, type Launch, machinePath } from './machines.ts'
 import { retire } from './retire.ts'
@@ -38,8 +38,10 @@ export async function runJob(
   launch: Launch,
   options: JobOptions,
 ): Promise<JobEnd> {
-  // Not started at once, so that not even the shortest job ends before its log is followed.
-  const created = await createMachine(session, { ...launch, skipLaunch: true })
+  if (session.io.signal.aborted) throw cancelled()
+  // Not started at once, so that not even the shortest job ends before its log is followed. The
+  // answer is waited for in any case: who does not know the machine cannot destroy it.
+  const created = await createMachine(session.uninterrupted(), { ...launch, skipLaunch: true })
   const { id } = created
   session.note(`Created machine ${id} in ${created.region}`)
   const quiet = new AbortController()
