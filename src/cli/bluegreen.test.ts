@@ -106,6 +106,21 @@ test('bluegreen: old machines that could not be taken away fail it, with what fi
   assert.deepEqual(ids(state.machines), ['m1', 'm2', 'n3', 'n4'])
 })
 
+test('bluegreen: an interrupt after the switch does not stop it, and the release is complete', async () => {
+  const interrupt = new AbortController()
+  const { code, state } = await deploy({
+    ...{ machines: [former('m1')], args: BLUEGREEN, signal: interrupt.signal },
+    api: (a) =>
+      a.on('POST /v1/apps/hello/machines/m1/cordon', () => {
+        interrupt.abort()
+        return { ok: true }
+      }),
+  })
+  assert.equal(code, 127)
+  assert.deepEqual(ids(state.machines), ['n2'])
+  assert.equal(state.releases[0]?.status, 'complete')
+})
+
 test('canary: one that could not be taken away at the end fails the deploy as well', async () => {
   const { code, stderr, state } = await deploy({
     ...{ machines: [former('m1')], args: ['--strategy', 'canary'] },

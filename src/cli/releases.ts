@@ -31,8 +31,8 @@ export async function setReleaseStatus(
 ): Promise<void> {
   const path = `/api/v1/releases/${encodeURIComponent(id)}`
   const body = { status, metadata: null }
-  // What ended badly is to be recorded also when the person interrupted it.
-  const cleanUp = status === 'failed' || status === 'interrupted'
+  // How it ended is to be recorded also when the person has interrupted.
+  const cleanUp = status !== 'running'
   await session.client.request('PATCH', path, { body, cleanUp })
 }
 
