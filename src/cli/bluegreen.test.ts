@@ -89,6 +89,19 @@ test('bluegreen: an old machine that somebody else holds by now stops it before 
   assert.equal(state.releases[0]?.status, 'failed')
 })
 
+test('bluegreen: an old machine that has gone by itself does not stop it', async () => {
+  const { code, stderr, state } = await deploy({
+    ...{ machines: [former('m1'), former('m2')], args: BLUEGREEN },
+    api: (a, s) =>
+      a.on('GET /v1/apps/hello/machines/n./wait', () => {
+        s.machines = s.machines.filter(({ id }) => id !== 'm1')
+        return {}
+      }),
+  })
+  assert.equal(code, 0, stderr)
+  assert.deepEqual(ids(state.machines), ['n3', 'n4'])
+})
+
 test('bluegreen: old machines that could not be taken away fail it, with what finishes it', async () => {
   const { code, stderr, state } = await deploy({
     ...{ machines: [former('m1'), former('m2')], args: BLUEGREEN },

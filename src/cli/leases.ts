@@ -93,15 +93,21 @@ async function take(session: Session, id: string, options: Tidying = {}): Promis
     return data.nonce
   }
   const headers = { [NONCE]: await ask({}, options) }
+  /** After it ran out: this command stood still, or the API was away for too long. */
+  const anew = async () => {
+    try {
+      headers[NONCE] = await ask({}, { cleanUp: true })
+    } catch (error) {
+      // Nobody else can change what is gone.
+      if (!isNotFound(error)) throw isRefusal(error) ? lost(id, error) : error
+    }
+  }
   const prolong = async () => {
     try {
       headers[NONCE] = await ask(headers, { cleanUp: true })
     } catch (error) {
       if (!isRefusal(error)) throw error
-      // It ran out: this command stood still, or the API was away for too long.
-      headers[NONCE] = await ask({}, { cleanUp: true }).catch((why) => {
-        throw isRefusal(why) ? lost(id, why) : why
-      })
+      await anew()
     }
   }
   let last = Promise.resolve()
