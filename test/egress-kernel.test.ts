@@ -432,7 +432,7 @@ function inside(): void {
     await agent.ask('look')
     for (const m of steady) {
       const held = await holding(m, 5, FAR.v4)
-      assert.equal(held.came.length, 5, 'in force again')
+      assert.equal(held.came.length, 5, `in force again: ${JSON.stringify(held)}`)
       assert.deepEqual([...sources(held)], [m.egress!.v4])
       await held.end()
     }
