@@ -178,7 +178,7 @@ export class Forwarder implements UpstreamUser {
       }
       const head = this.#ctx.scratch.response
       const octets = before === 0 ? data : octetsOf(text)
-      const bad = head.scan(octets, text, from, end, 'pristine')
+      const bad = head.scan(octets, text, from, end, 'pristine', false)
       if (bad || head.status === 101) {
         this.#fail('bad_response', bad ?? 'it switched protocols without being asked')
         return

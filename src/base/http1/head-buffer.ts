@@ -1,6 +1,9 @@
 import { CHAR_CLASS, CR, LF, TOKEN } from './chars.ts'
 import { FAULTS, type HeadFault } from './head-faults.ts'
-import { HEAD_BYTES_MAX } from './limits.ts'
+import { ADDED_BYTES_MAX, HEAD_BYTES_MAX } from './limits.ts'
+
+/** An empty line before a head, and of the CRLF CRLF after it all but the last octet. */
+const AROUND_BYTES_MAX = 5
 
 /**
  * A request head that comes in parts. Only the seam to the last part is searched, so that a client
@@ -38,9 +41,13 @@ export class HeadBuffer {
     return this.#text
   }
 
-  /** What is wrong already, so that nobody waits for the end of what can never be a head. */
-  fault(part: string): HeadFault | null {
-    if (this.#text.length > HEAD_BYTES_MAX) return FAULTS.headBytes
+  /**
+   * What is wrong already, so that nobody waits for the end of what can never be a head.
+   * `trusted`: another edge has added to it.
+   */
+  fault(part: string, trusted = false): HeadFault | null {
+    const bytesMax = trusted ? HEAD_BYTES_MAX + ADDED_BYTES_MAX : HEAD_BYTES_MAX
+    if (this.#text.length > bytesMax + AROUND_BYTES_MAX) return FAULTS.headBytes
     const first = this.#text.charCodeAt(0)
     if (first !== CR && (CHAR_CLASS[first]! & TOKEN) === 0) return FAULTS.line
     for (let i = part.indexOf('\n'); i >= 0; i = part.indexOf('\n', i + 1)) {

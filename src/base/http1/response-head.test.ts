@@ -5,7 +5,7 @@ import { isBodiless, isHopeless, ResponseHead, type ResponseMode } from './respo
 
 function scan(text: string, mode: ResponseMode = 'public') {
   const head = new ResponseHead()
-  return { head, bad: head.scan(octetsOf(text), text, 0, text.indexOf('\r\n\r\n'), mode) }
+  return { head, bad: head.scan(octetsOf(text), text, 0, text.indexOf('\r\n\r\n'), mode, false) }
 }
 
 describe('response heads that are refused', () => {

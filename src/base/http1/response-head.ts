@@ -66,10 +66,11 @@ export class ResponseHead {
   #lengthSeen = false
   #nominated: Set<string> | null = null
   #mode: ResponseMode = 'public'
+  #headersMax = limits.HEADER_COUNT_MAX
 
   /**
    * Scans the head at octets[from, end), which is followed by CRLF CRLF; `text` is the same as a string.
-   * Returns why it is not one, or null.
+   * `trusted`: another edge has added to it. Returns why it is not one, or null.
    */
   scan(
     octets: Uint8Array,
@@ -77,10 +78,12 @@ export class ResponseHead {
     from: number,
     end: number,
     mode: ResponseMode,
+    trusted: boolean,
   ): string | null {
     this.#octets = octets
     this.#text = text
     this.#mode = mode
+    this.#headersMax = limits.HEADER_COUNT_MAX + (trusted ? limits.ADDED_HEADERS_MAX : 0)
     this.#keepAlive = false
     this.#lengthSeen = false
     this.#nominated = null
@@ -127,7 +130,7 @@ export class ResponseHead {
     for (let at = start; at < end; ) {
       const next = scanField(octets, at, SPAN)
       if (next < 0) return 'a header line is malformed'
-      if (++count > limits.HEADER_COUNT_MAX) return 'too many header lines'
+      if (++count > this.#headersMax) return 'too many header lines'
       const id = NAMES.idOf(octets, at, SPAN.nameEnd)
       if (id !== 0) {
         const bad = this.#known(id, at, next)

@@ -4,6 +4,7 @@ import { afterEach, describe, test } from 'node:test'
 import type { EdgeIndex } from '../../view/edge-index.ts'
 import type { EdgeView } from '../../view/edge-view.ts'
 import type { EdgeProxyOptions } from '../edge-proxy.ts'
+import * as limits from '../limits.ts'
 import { type TestMachine, type TestService, testView } from '../testing.ts'
 import { ADDRESS, eventually, Lab, ok, onRequests, type TestEdge } from '../testing-edge.ts'
 
@@ -19,6 +20,16 @@ const apps = (machines: TestMachine[]) => [{ name: 'hello', addresses: [ADDRESS]
 const remote = (service: TestService): TestMachine[] => [
   { id: 'm1', host: 'nrt1', region: 'nrt', services: [service] },
 ]
+
+/** A head that begins so, with as many field lines as there may be. */
+function manyFields(start: string): string {
+  const missing = limits.HEADER_COUNT_MAX - start.split('\r\n').length + 1
+  return `${start}\r\n${'X: y\r\n'.repeat(missing)}\r\n`
+}
+
+/** The same, as long as it may be. */
+const longHead = (start: string): string =>
+  `${start}\r\nX: ${'y'.repeat(limits.HEAD_BYTES_MAX - start.length - 5)}\r\n\r\n`
 
 /** Two edges: the first accepts the client, the second runs on the machine's host. */
 async function pair(
@@ -97,6 +108,35 @@ describe('a machine of another host', () => {
     }
     assert.deepEqual([n, far.count('connections')], [3, 1])
   })
+
+  for (const [name, head] of [
+    ['as many fields as a client may send', manyFields(`GET / HTTP/1.1\r\nHost: a`)],
+    ['as long a head as a client may send', longHead('GET / HTTP/1.1\r\nHost: a')],
+  ] as const)
+    test(`${name}: there is room for those of the first edge`, async () => {
+      const port = await lab.app((socket) => onRequests(socket, () => socket.write(ok('far'))))
+      const { near, far } = await pair(remote({ port: 80, internalPort: port }))
+      const text = await lab
+        .client(near.port)
+        .send(head)
+        .until(/\r\n\r\n/)
+      assert.match(text, /^HTTP\/1.1 200 /)
+      assert.equal(near.error('PU03'), 0)
+      assert.equal(far.error('backhaul_refused'), 0)
+    })
+
+  for (const [name, head] of [
+    ['as many fields as an app may send', manyFields('HTTP/1.1 200 OK\r\nContent-Length: 0')],
+    ['as long a head as an app may send', longHead('HTTP/1.1 200 OK\r\nContent-Length: 0')],
+  ] as const)
+    test(`${name}: there is room for those of its host's edge`, async () => {
+      const port = await lab.app((socket) => socket.once('data', () => socket.write(head)))
+      const { near } = await pair(remote({ port: 80, internalPort: port }))
+      // The body has not ended, so the other edge says that it will close.
+      const client = lab.client(near.port)
+      client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n')
+      assert.match(await client.until(/\r\n\r\n/), /^HTTP\/1.1 200 /)
+    })
 
   test('large bodies, chunked bodies and bodies without framing', async () => {
     const big = 'x'.repeat(300_000)

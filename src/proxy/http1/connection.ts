@@ -167,7 +167,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
       this.#onHead(octetsOf(text), text, end, data, end + 4 - before, n)
       return
     }
-    const fault = this.#head.fault(part)
+    const fault = this.#head.fault(part, this.trusted)
     if (fault) this.#refuse(fault)
   }
 

@@ -261,6 +261,7 @@ describe('what is refused', () => {
     ['both framings', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n'],
     ['no HTTP', 'SSH-2.0-OpenSSH_9.2\r\n\r\n'],
     ['an endless head', `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(70_000)}`],
+    ['a whole head that is too long', `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(65_536)}\r\n\r\n`],
     ['an unasked-for 101', 'HTTP/1.1 101 Switching Protocols\r\n\r\n'],
     ['a bad first chunk', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n'],
     ['many interim responses', 'HTTP/1.1 102 Processing\r\n\r\n'.repeat(100)],

@@ -146,6 +146,25 @@ describe('heads that go on', () => {
     assert.equal(head.upgrade, 'websocket')
   })
 
+  test('from another edge it may be longer by what an edge adds', () => {
+    const start = 'GET / HTTP/1.1\r\nHost: a\r\nX: '
+    const long = (more: number) =>
+      `${start}${'y'.repeat(limits.HEAD_BYTES_MAX - start.length + more)}\r\n\r\n`
+    const many = (more: number) =>
+      get('Host: a', ...Array(limits.HEADER_COUNT_MAX - 1 + more).fill('X: y'))
+    for (const [text, trusted, status] of [
+      [long(0), false, undefined],
+      [long(1), false, 431],
+      [long(limits.ADDED_BYTES_MAX), true, undefined],
+      [long(limits.ADDED_BYTES_MAX + 1), true, 431],
+      [many(0), false, undefined],
+      [many(1), false, 431],
+      [many(limits.ADDED_HEADERS_MAX), true, undefined],
+      [many(limits.ADDED_HEADERS_MAX + 1), true, 431],
+    ] as const)
+      assert.equal(scan(text, trusted).fault?.status, status)
+  })
+
   test('what frames and routes goes on in one spelling', () => {
     for (const [sent, goesOn] of [
       ['Host:\ta', 'Host: a'],

@@ -142,7 +142,8 @@ export class RequestHead {
   /**
    * Scans the head at octets[from, end), where `end` is the index of the CRLF CRLF that ends it; `text`
    * is the same as a string.
-   * `trusted`: the head comes from another edge, and its fields are passed on as they are.
+   * `trusted`: the head comes from another edge, which has added to it; its fields are passed on as
+   * they are.
    */
   scan(
     octets: Uint8Array,
@@ -152,7 +153,8 @@ export class RequestHead {
     trusted: boolean,
   ): HeadFault | null {
     if (end < from) return FAULTS.line
-    if (end - from > limits.HEAD_BYTES_MAX) return FAULTS.headBytes
+    const bytesMax = limits.HEAD_BYTES_MAX + (trusted ? limits.ADDED_BYTES_MAX : 0)
+    if (end - from > bytesMax) return FAULTS.headBytes
     this.#reset(octets, text, from, trusted)
     const lineEnd = text.indexOf('\r\n', from)
     const bad = this.#requestLine(from, lineEnd) ?? this.#fields(lineEnd + 2, end + 2)
@@ -233,11 +235,12 @@ export class RequestHead {
     const octets = this.#octets
     const targetHost = this.host
     this.host = ''
+    const headersMax = limits.HEADER_COUNT_MAX + (this.#trusted ? limits.ADDED_HEADERS_MAX : 0)
     let count = 0
     for (let at = start; at < end; ) {
       const next = scanField(octets, at, SPAN)
       if (next < 0) return FAULTS.field
-      if (++count > limits.HEADER_COUNT_MAX) return FAULTS.headerCount
+      if (++count > headersMax) return FAULTS.headerCount
       const id = NAMES.idOf(octets, at, SPAN.nameEnd)
       if (id !== 0) {
         const bad = this.#known(id, at, next)

@@ -29,6 +29,9 @@ export interface UpstreamHome {
   check(): void
 }
 
+/** Of the CRLF CRLF that ends a head, while its last octet has not come. */
+const END_BYTES_MAX = 3
+
 const STATE = { idle: 0, accept: 1, head: 2, body: 3, tunnel: 4, closed: 5 } as const
 
 /** One connection to an app, or to the edge of the host that runs it. Serves one request at a time. */
@@ -53,11 +56,13 @@ export class UpstreamConnection implements Timed, ReadSink {
   #last = false
   #blocked = false
   readonly #reader: SocketReader
+  readonly #headBytesMax: number
 
   constructor(ctx: ProxyContext, home: UpstreamHome, target: UpstreamTarget) {
     this.#ctx = ctx
     this.#home = home
     this.target = target
+    this.#headBytesMax = limits.HEAD_BYTES_MAX + (target.backhaul ? limits.ADDED_BYTES_MAX : 0)
     this.deadline = ctx.deadlines.now + limits.CONNECT_MS
     this.#dialledAt = ctx.clock()
     this.#reader = new SocketReader(ctx.scratch)
@@ -224,6 +229,10 @@ export class UpstreamConnection implements Timed, ReadSink {
         end = text.indexOf('\r\n\r\n', at)
       }
       if (end < 0) break
+      if (end - at > this.#headBytesMax) {
+        this.#failLong()
+        return
+      }
       // Copied for a whole head alone: an app that sends an octet at a time has no head yet.
       const octets = base > 0 ? octetsOf(text) : data
       if (!this.#onWholeHead(octets, text, at, end, base, n)) return
@@ -234,7 +243,10 @@ export class UpstreamConnection implements Timed, ReadSink {
       this.#failSent('not an HTTP/1 response')
       return
     }
-    if (this.#partial.length <= limits.HEAD_BYTES_MAX) return
+    if (this.#partial.length > this.#headBytesMax + END_BYTES_MAX) this.#failLong()
+  }
+
+  #failLong(): void {
     this.#ctx.counters.limit('head_bytes')
     this.#failSent('the response head is too large')
   }
@@ -275,7 +287,7 @@ export class UpstreamConnection implements Timed, ReadSink {
   ): boolean {
     const user = this.#user!
     const head = this.#ctx.scratch.response
-    const bad = head.scan(octets, text, at, end, user.responseMode)
+    const bad = head.scan(octets, text, at, end, user.responseMode, this.target.backhaul)
     if (bad !== null) {
       this.#failSent(bad)
       return false
