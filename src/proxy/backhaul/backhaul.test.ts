@@ -269,6 +269,28 @@ describe('refusals', () => {
     await lab.client(near.port).send(GET).until('local')
   })
 
+  test('a host that breaks off before it accepts can be reached, and stays the first choice', async () => {
+    let asked = 0
+    const breaking = net.createServer((socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => {
+        asked++
+        socket.resetAndDestroy()
+      })
+    })
+    const port = await lab.app((socket) => onRequests(socket, () => socket.write(ok('local'))))
+    const machines = [
+      ...remote({ port: 80, internalPort: port }),
+      { id: 'm2', region: 'lhr', services: [{ port: 80, internalPort: port }] },
+    ]
+    const near = await nearEdge(machines, await lab.server(breaking), { region: 'nrt' })
+    for (let i = 1; i <= 10; i++) {
+      await lab.client(near.port).send(GET).until('local')
+      assert.equal(asked, i)
+    }
+    assert.deepEqual(near.proxy.snapshot().totals.machine_ejections, 0)
+  })
+
   test('a host that falls silent: what it had not accepted goes elsewhere', async () => {
     let time = 0
     const silent = net.createServer(() => {})

@@ -66,7 +66,7 @@ export interface Lease {
 }
 
 export type ClaimFailure =
-  /** Its host refused it for another reason than its limit. */
+  /** Its host refused it for another reason than its limit, or broke off before it had accepted. */
   | 'refused'
   /** Its host says that it is at its hard limit: not chosen for a moment. */
   | 'full'

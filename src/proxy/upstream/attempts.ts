@@ -67,7 +67,9 @@ export class Attempts {
       this.#full.push(machine)
       lease.failed('full')
     } else if (isHostRefusal(failure.code)) lease.failed('refused')
-    else if (failure.code === 'PU03') lease.failed('host-unreached')
+    else if (failure.code === 'PU03')
+      // One that breaks off is there, and whatever made it do so may have been the request.
+      lease.failed(failure.stage === 'unsent' ? 'host-unreached' : 'refused')
     else if (waitReasonOf(failure) === 'unreached') lease.failed('unreached')
     else lease.failed('broke')
   }
