@@ -226,6 +226,36 @@ describe('refusals', () => {
     assert.equal(far.logs.length, 0)
   })
 
+  for (const [what, request, connections] of [
+    ['without a body goes on on the same connection', GET, 1],
+    [
+      'with one, which may not have been read, goes on on another connection',
+      'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nagain',
+      2,
+    ],
+  ] as const)
+    test(`a refused request ${what}`, async () => {
+      const seen: net.Socket[] = []
+      const far = net.createServer((socket) => {
+        seen.push(socket)
+        socket.on('error', () => {})
+        onRequests(socket, (head) => {
+          if (!head.includes(' m1 ')) socket.write(`+\n${ok('done')}`)
+          else if (head.includes('POST')) socket.end('-LIMIT\n')
+          else socket.write('-LIMIT\n')
+        })
+      })
+      const services = [{ port: 80, internalPort: 1 }]
+      const machines = ['m1', 'm2'].map((id) => ({ id, host: 'nrt1', region: 'nrt', services }))
+      const near = await nearEdge(machines, await lab.server(far), { random: () => 0.99 })
+      const [head, body] = request.split(/(?<=\r\n\r\n)/)
+      const client = lab.client(near.port).send(head!)
+      await eventually(() => seen.length === 1)
+      if (body) client.send(body)
+      assert.match(await client.until(/\r\n\r\n/), /^HTTP\/1.1 200 /)
+      assert.equal(seen.length, connections)
+    })
+
   test('an app that refuses connections: its code comes back', async () => {
     const { near } = await pair(remote({ port: 80, internalPort: 1 }))
     const text = await lab.client(near.port).send(GET).until(/\n$/)

@@ -68,6 +68,7 @@ export class Exchange implements UpstreamUser, Waiter {
   toHead = false
   wantsUpgrade = false
   requestDone = true
+  hasBody = false
   /** A response head has gone to the client. */
   responded = false
   ticket = 0
@@ -120,6 +121,7 @@ export class Exchange implements UpstreamUser, Waiter {
     this.toHead = request.method === 'HEAD'
     this.wantsUpgrade = request.wantsUpgrade
     this.requestDone = done
+    this.hasBody = !done || body.length > 0
     this.responded = false
     this.#body.begin(body)
     this.ticket = 0

@@ -270,8 +270,9 @@ export class UpstreamConnection implements Timed, ReadSink {
     }
     const user = this.#user
     this.#partial = ''
-    // It closes, and a request that came after this one would never be read.
-    this.#release(code !== DRAINING && !!user?.requestDone)
+    // It closes when it drains, and when it had not read the whole body as it refused, which cannot be
+    // told from here: another request on it might never be read.
+    this.#release(code !== DRAINING && user?.hasBody === false)
     user?.onFailed({ code, reason: reasonOfRefusal(code), stage: 'refused', reused: false })
     return -1
   }

@@ -24,6 +24,8 @@ export interface UpstreamUser {
   readonly wantsUpgrade: boolean
   /** The whole request has been handed to the upstream, so that the connection may be used again. */
   readonly requestDone: boolean
+  /** Octets follow the request's head. */
+  readonly hasBody: boolean
   /** The connection is open, or the other edge has accepted: nothing needs to be kept any more. */
   onAccepted(): void
   onInterim(head: ResponseHead): void
