@@ -47,6 +47,11 @@ export const POOL_IDLE_MS = 4_000
 export const POOL_IDLE_MAX = 512
 /** While another edge owes an answer: how often its host is looked up in the view. */
 export const BACKHAUL_WATCH_MS = 1_000
+/**
+ * How much later than the edge that faces the client the one of the machine's host gives up: a way
+ * between hosts, and two looks at the time-outs. The client is told by the first.
+ */
+export const BACKHAUL_SLACK_MS = 2_000
 /** Between edges: less than CLIENT_IDLE_MS, after which the other end closes. */
 export const BACKHAUL_POOL_IDLE_MS = 55_000
 /** A machine or host that could not be reached is the last to be chosen for so long. */

@@ -6,6 +6,7 @@ import { Steering } from '../balance/steering.ts'
 import { HttpConnection } from '../http1/connection.ts'
 import { policyOf } from '../http1/policy.ts'
 import type { RequestHead } from '../http1/request-head.ts'
+import * as limits from '../limits.ts'
 import { proxyHeader } from '../tcp/proxy-header.ts'
 import {
   ACCEPT_LINE,
@@ -24,6 +25,7 @@ import {
 export class BackhaulConnection extends HttpConnection {
   protected readonly trusted = true
   protected override readonly refusesWhenDraining = true
+  protected override readonly idleSlackMs = limits.BACKHAUL_SLACK_MS
   #preface: Preface | null = null
   #route: PortRoute | null = null
   #accepted = false
@@ -53,7 +55,8 @@ export class BackhaulConnection extends HttpConnection {
     }
     this.#route = route
     const policy = policyOf(route)
-    this.idleMs = policy.idleMs
+    this.idleMs = policy.idleMs + this.idleSlackMs
+    this.deadline = this.ctx.deadlines.now + this.idleMs
     this.exchange.begin(
       {
         route,

@@ -35,11 +35,30 @@ const longHead = (start: string): string =>
 async function pair(
   machines: TestMachine[],
   farMachines = machines,
+  options: Partial<EdgeProxyOptions> = {},
 ): Promise<{ near: TestEdge; far: TestEdge }> {
-  const far = await lab.edge(apps(farMachines), { host: 'nrt1', region: 'nrt', hosts: HOSTS })
+  const where = { host: 'nrt1', region: 'nrt', hosts: HOSTS }
+  const far = await lab.edge(apps(farMachines), { ...where, ...options })
   const { backhaulPort } = far
-  const near = await nearEdge(machines, backhaulPort)
+  const near = await nearEdge(machines, backhaulPort, options)
   return { near, far }
+}
+
+/** Two edges whose time goes on when it is told to. */
+async function timedPair(machines: TestMachine[]) {
+  let time = 0
+  const { near, far } = await pair(machines, machines, { monotonic: () => time })
+  /** More than CLIENT_IDLE_MS. Afterwards both have looked at their time-outs. */
+  const later = async (ms: number) => {
+    const before = near.count('connections')
+    const idle = [lab.client(near.port), lab.client(far.backhaulPort)]
+    idle[1]!.send(`F1 h hello gone 0 80 1.2.3.4 5 6.7.8.9 80 - iad x\r\n${GET}`)
+    await idle[1]!.until('-PR02')
+    await eventually(() => near.count('connections') > before)
+    time += ms
+    for (const client of idle) await client.end()
+  }
+  return { near, far, later }
 }
 
 /** Its hosts' mesh addresses are loopback. */
@@ -189,6 +208,65 @@ describe('a machine of another host', () => {
     assert.match(text, /^<PROXY TCP4 127.0.0.1 203.0.113.5 \d+ 80\r\n/)
     client.socket.end()
     assert.match(await client.end(), /end$/)
+  })
+})
+
+describe('time-outs are the first edge’s to decide', () => {
+  const post = (length: number) =>
+    `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\nhello`
+
+  test('a longer idle_timeout counts on both', async () => {
+    let answer: (() => void) | undefined
+    const internalPort = await lab.app((socket) =>
+      onRequests(socket, () => (answer = () => socket.write(ok('late')))),
+    )
+    const httpOptions = { idle_timeout: 300 }
+    const { near, later } = await timedPair(remote({ port: 80, internalPort, httpOptions }))
+    const client = lab.client(near.port).send(GET)
+    await eventually(() => answer !== undefined)
+    await later(limits.CLIENT_IDLE_MS + limits.BACKHAUL_SLACK_MS + 1)
+    answer!()
+    await client.until(/^HTTP\/1.1 200 [\s\S]*late$/)
+  })
+
+  test('an app that is silent: 504', async () => {
+    let asked = false
+    const port = await lab.app((socket) => onRequests(socket, () => (asked = true)))
+    const { near, far, later } = await timedPair(remote({ port: 80, internalPort: port }))
+    // The other edge accepts it at once, and could only break off afterwards.
+    const client = lab.client(near.port).send(post(5))
+    await eventually(() => asked)
+    await later(limits.REQUEST_IDLE_MS + 1)
+    assert.match(await client.until(/\(PU02\)\n$/), /^HTTP\/1.1 504 /)
+    assert.equal(far.limit('request_idle_ms'), 0)
+  })
+
+  test('a client that stalls in its body: 408', async () => {
+    let seen = ''
+    const port = await lab.app((socket) => {
+      socket.on('data', (data: Buffer) => (seen += String(data)))
+    })
+    const { near, far, later } = await timedPair(remote({ port: 80, internalPort: port }))
+    const client = lab.client(near.port).send(post(10))
+    await eventually(() => seen.endsWith('hello'))
+    await later(limits.REQUEST_IDLE_MS + 1)
+    assert.match(await client.end(), /^HTTP\/1.1 408 /)
+    assert.equal(far.limit('request_idle_ms'), 0)
+  })
+
+  test('a stream after 101 may be silent for as long as it likes', async () => {
+    const port = await lab.app((socket) => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+        socket.on('data', (data: Buffer) => socket.write(data))
+      })
+    })
+    const { near, later } = await timedPair(remote({ port: 80, internalPort: port }))
+    const client = lab.client(near.port)
+    client.send('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+    await client.until('\r\n\r\n')
+    await later(10 * limits.REQUEST_IDLE_MS)
+    await client.send('still there').until('still there')
   })
 })
 

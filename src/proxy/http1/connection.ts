@@ -33,6 +33,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   protected sent = 0
   /** How long the present request may go without an octet. */
   protected idleMs = limits.REQUEST_IDLE_MS
+  /** What of that is more than the app allows, because somebody else has to notice first. */
+  protected readonly idleSlackMs: number = 0
   /** How long a head may take from its first octet on. */
   protected headReadMs = limits.HEAD_READ_MS
   protected readonly body = new BodyTracker()
@@ -374,7 +376,9 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
 
   /** Streams may be silent for long; probes find a dead peer. An app can ask for less. */
   #tunnelDeadline(): number {
-    return this.idleMs === limits.REQUEST_IDLE_MS ? Infinity : this.ctx.deadlines.now + this.idleMs
+    const { idleMs } = this
+    if (idleMs - this.idleSlackMs === limits.REQUEST_IDLE_MS) return Infinity
+    return this.ctx.deadlines.now + idleMs
   }
 
   #touch(): void {
