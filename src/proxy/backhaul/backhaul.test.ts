@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import net from 'node:net'
 import { afterEach, describe, test } from 'node:test'
+import { SWEEP_MS } from '../../base/deadlines.ts'
 import type { EdgeIndex } from '../../view/edge-index.ts'
 import type { EdgeView } from '../../view/edge-view.ts'
 import type { EdgeProxyOptions } from '../edge-proxy.ts'
@@ -253,6 +254,39 @@ describe('time-outs are the first edge’s to decide', () => {
     assert.match(await client.end(), /^HTTP\/1.1 408 /)
     assert.equal(far.limit('request_idle_ms'), 0)
   })
+
+  for (const [what, laterMs, says, code] of [
+    ['a full backlog is the machine’s', limits.CONNECT_MS + 1, '-PC05\n', 'PC05'],
+    ['silence', limits.CONNECT_MS + limits.BACKHAUL_SLACK_MS + 1, '', 'PU03'],
+  ] as const)
+    test(`raw TCP: ${what}, and other machines of its host stay the first choice`, async () => {
+      let time = 0
+      let dialling: net.Socket | undefined
+      const far = net.createServer((socket) => {
+        socket.on('error', () => {})
+        socket.once('data', (data: Buffer) => {
+          if (String(data).includes(' m1 ')) dialling = socket
+          else socket.write('+\nfar')
+        })
+      })
+      const local = await lab.app((socket) => socket.write('local'))
+      const services = [{ port: 80, internalPort: local, handlers: [] }]
+      const machines = [
+        ...['m1', 'm2'].map((id) => ({ id, host: 'nrt1', region: 'nrt', services })),
+        { id: 'm3', region: 'lhr', services },
+      ]
+      const near = await nearEdge(machines, await lab.server(far), {
+        ...{ region: 'nrt', random: () => 0.99, monotonic: () => time },
+      })
+      const client = lab.client(near.port)
+      await eventually(() => dialling !== undefined)
+      time += laterMs
+      // The edge has looked at its time-outs.
+      await new Promise((resolve) => setTimeout(resolve, 2 * SWEEP_MS))
+      dialling!.write(says)
+      assert.equal(await client.until(/far|local/), 'far')
+      assert.deepEqual([near.error(code), near.count('retries')], [1, 1])
+    })
 
   test('a stream after 101 may be silent for as long as it likes', async () => {
     const port = await lab.app((socket) => {

@@ -21,6 +21,7 @@ import type { PublicOrigin } from '../http1/public-connection.ts'
 import * as limits from '../limits.ts'
 import type { EdgeSeries, InstanceSeries } from '../observe/series.ts'
 import { Attempts } from '../upstream/attempts.ts'
+import type { UpstreamFailure } from '../upstream/exchange.ts'
 import { mayRetry, type RetryBudget } from '../upstream/retry-budgets.ts'
 import { proxyHeader } from './proxy-header.ts'
 
@@ -79,6 +80,8 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
   /** Null when another edge has chosen, and counts. */
   readonly #budget: RetryBudget | null
   #waiting = false
+  /** The connection to another edge is open, and its word is awaited. */
+  #asked = false
   #open = false
   #closed = false
   #dialledAt = 0
@@ -211,6 +214,7 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
 
   #dial(claimed: Lease): void {
     this.#lease = claimed
+    this.#asked = false
     this.deadline = this.#ctx.deadlines.now + limits.CONNECT_MS
     this.#ctx.counters.upstreamConnects++
     this.#dialledAt = this.#ctx.clock()
@@ -256,6 +260,12 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
     const target = prefaceTarget('tcp', app, endpoint.machine, service, port)
     const origin = prefaceOrigin({ ...this.#origin, region: this.#ctx.region })
     this.#ctx.counters.backhaulRequests++
+    upstream.once('connect', () => {
+      this.#asked = true
+      // The other edge has the same time for its own connection, and tells what became of it.
+      const { now } = this.#ctx.deadlines
+      this.deadline = now + limits.CONNECT_MS + limits.BACKHAUL_SLACK_MS
+    })
     upstream.write(`${target}${origin}${this.#requestId}\r\n`, 'latin1')
     this.#awaitAccept(upstream, reader)
     return upstream
@@ -307,8 +317,11 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
     if (this.#clientEnded) upstream.end()
   }
 
-  /** Nothing of the client's has been sent: whatever failed, it can be tried again. */
-  #onFailed(code: string, stage: 'unsent' | 'refused' = 'unsent'): void {
+  /**
+   * Nothing of the client's has been sent: whatever failed, it can be tried again. Another edge that
+   * was asked may have connected to the app, though.
+   */
+  #onFailed(code: string, stage: UpstreamFailure['stage'] = this.#asked ? 'sent' : 'unsent'): void {
     const lease = this.#lease
     const upstream = this.#upstream
     const { counters, deadlines } = this.#ctx
@@ -319,7 +332,7 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
     if (!lease) return
     const failure = { code, reason: '', stage, reused: false }
     this.#attempts.failed(failure, lease, true)
-    if (stage === 'unsent') this.#log(code, this.#attempts.machine, textOf(code, ''))
+    if (stage !== 'refused') this.#log(code, this.#attempts.machine, textOf(code, ''))
     lease.release()
     if (this.#closed) return
     if (this.#attempts.mayRetry(failure, true, deadlines.now, counters)) {
