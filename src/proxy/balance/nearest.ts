@@ -109,8 +109,9 @@ class Nearest {
       const refusal = this.#pick(route, wanted)
       if (refusal) return refusal
       // Who may name a machine must not be able to have it thrown out as well.
-      const judged = wanted.steering?.isClients ? null : route
-      const lease = this.#claim(judged, this.#best!, this.#bestVia)
+      const best = this.#best!
+      const judged = wanted.steering?.isClients(best.endpoint) ? null : route
+      const lease = this.#claim(judged, best, this.#bestVia)
       if (lease) return lease
       if (i === CLAIM_TRIES_MAX) return REFUSALS['hard-limit']
     }

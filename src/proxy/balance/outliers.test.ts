@@ -112,6 +112,21 @@ describe('a machine that fails requests', () => {
     for (let i = 0; i < 100; i++) assert.equal(request(always, { steering }), 'm0')
   })
 
+  test('is kept when their cookies chose it: they show what they like', () => {
+    const { request } = setUpMachines(3)
+    const steering = new Steering({})
+    steering.stickyMachine = 'm0'
+    for (let i = 0; i < 100; i++) assert.equal(request(always, { steering }), 'm0')
+  })
+
+  test('is left out when it has taken the place of the one in the cookie', () => {
+    const { request, shares } = setUpMachines(3)
+    const steering = new Steering({})
+    steering.stickyMachine = 'gone'
+    for (let i = 0; i < 100; i++) request(only('m0'), { steering })
+    assert.equal(shares(100, only('m0')).m0, undefined)
+  })
+
   test('is asked when nobody else is left', () => {
     const { shares, balancer, route } = setUpMachines(2)
     shares(1_000, only('m0'))

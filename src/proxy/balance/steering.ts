@@ -34,9 +34,11 @@ export class Steering {
     this.#onlyRegions = wanted.onlyRegions ?? false
   }
 
-  /** The client itself has said where it goes, in this request. */
-  get isClients(): boolean {
-    return this.forcedMachine !== '' || this.preferredMachine !== '' || this.#regions !== null
+  /** The client itself has said that this is where it goes: in this request, or by its cookie. */
+  isClients({ machine }: Endpoint): boolean {
+    const isAsked =
+      this.forcedMachine !== '' || this.preferredMachine !== '' || this.#regions !== null
+    return isAsked || machine === this.stickyMachine
   }
 
   /**
