@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { destroyMachine } from '../control/machines/actions.ts'
 import { createMachine } from '../control/machines/create.ts'
+import { LEASE_TTL_MAX_S } from '../control/machines/leases.ts'
 import { getMachine, listMachines } from '../control/machines/query.ts'
 import { setMetadata, updateMachine } from '../control/machines/update.ts'
 import { machineObject } from '../control/machines/view.ts'
@@ -26,7 +27,7 @@ const launchBody = z.looseObject({
   skip_service_registration: z.boolean().optional(),
   skip_secrets: z.boolean().optional(),
   min_secrets_version: z.number().int().min(0).optional(),
-  lease_ttl: z.number().int().min(0).optional(),
+  lease_ttl: z.number().int().min(0).max(LEASE_TTL_MAX_S).optional(),
 })
 
 const listQuery = z.looseObject({

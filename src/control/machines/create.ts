@@ -61,6 +61,8 @@ export async function createMachine(
     ])
     const target = await testTargetOf(control, app.value.name, config, input.region)
     const region = target?.region ?? (input.region || defaultRegion(control, config))
+    const lease = input.lease_ttl ? newLease(control, actor, input.lease_ttl) : undefined
+    // From here on nothing may fail before `commit`, which settles the claim.
     const claim = control.fleet.claim(region, app.value.name, target?.host)
     const name = input.name || machineName()
     const draft = draftMachine(control, {
@@ -72,7 +74,6 @@ export async function createMachine(
       secretsVersion,
       testTarget: target?.v6 ?? null,
     })
-    const lease = input.lease_ttl ? newLease(control, actor, input.lease_ttl) : undefined
     const outcome = await commit(control, app, draft, lease, claim)
     if (outcome) return outcome
     if (input.name) await refuseTakenName(control, input.app, input.name)

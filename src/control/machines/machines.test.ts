@@ -254,6 +254,13 @@ test('a lease keeps others out, and its nonce lets its holder in', async () => {
   await fails(releaseLease(t.control, t.actor, mine), 404, /lease not found/)
 })
 
+test('a launch that is refused keeps no slot', async () => {
+  await t.settled()
+  const before = t.control.fleet.machinesOn('lhr1')
+  await fails(create({ lease_ttl: 100_000 }), 422, /ttl: 100000 is not a number of seconds from 1/)
+  assert.equal(t.control.fleet.machinesOn('lhr1'), before)
+})
+
 test('of racing lease takers one wins', async () => {
   const { machine } = await create()
   const takers = await Promise.allSettled(
