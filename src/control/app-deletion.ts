@@ -2,7 +2,7 @@ import { keys } from '../model/keys.ts'
 import type { Address } from '../model/resources.ts'
 import type { Op } from '../store/store.ts'
 import { releaseOps } from './address-release.ts'
-import { forgetArtifacts } from './artifacts.ts'
+import { forgetSomeOfDeleted } from './artifacts.ts'
 import type { Control } from './context.ts'
 import { releaseSomeOfDeleted } from './egress/release.ts'
 import { del, type Read, readPage, transact } from './transact.ts'
@@ -21,21 +21,18 @@ const KEYS_PER_STEP = 100
 const DELETIONS_RESUMED_MAX = 100
 
 export async function finishDeletion(control: Control, name: string): Promise<void> {
-  while (await step(control, (read) => releaseSome(control, read, name)));
+  while (await step(control, name, (read) => releaseSome(control, read, name)));
   while (await releaseSomeOfDeleted(control, name));
-  await forgetArtifacts(control, name)
+  while (await forgetSomeOfDeleted(control, name));
   for (const prefix of [`secrets-version/${name}/`, `release/${name}/`]) {
-    while (await step(control, (read) => deleteSome(read, prefix)));
+    while (await step(control, name, (read) => deleteSome(read, prefix)));
   }
-  await step(control, async (read) => {
-    if ((await read.get(keys.appDeleting(name))) === undefined) return []
-    return [
-      del(keys.secrets(name)),
-      del(keys.releaseHead(name)),
-      del(keys.dedicatedCount(name)),
-      del(keys.appDeleting(name)),
-    ]
-  })
+  await step(control, name, async () => [
+    del(keys.secrets(name)),
+    del(keys.releaseHead(name)),
+    del(keys.dedicatedCount(name)),
+    del(keys.appDeleting(name)),
+  ])
 }
 
 /** Finishes deletions that a crash has interrupted: at start, and now and then. */
@@ -48,8 +45,14 @@ export async function resumeDeletions(control: Control): Promise<number> {
 }
 
 /** True while there is more to do. */
-async function step(control: Control, plan: (read: Read) => Promise<Op[]>): Promise<boolean> {
+async function step(
+  control: Control,
+  name: string,
+  plan: (read: Read) => Promise<Op[]>,
+): Promise<boolean> {
   const { result } = await transact(control, async (read) => {
+    // While this key is there, nobody can make an app of the same name and be robbed by this step.
+    if ((await read.get(keys.appDeleting(name))) === undefined) return { ops: [], result: false }
     const ops = await plan(read)
     return { ops, result: ops.length > 0 }
   })
@@ -57,8 +60,6 @@ async function step(control: Control, plan: (read: Read) => Promise<Op[]>): Prom
 }
 
 async function releaseSome(control: Control, read: Read, name: string): Promise<Op[]> {
-  // While this key is there, nobody can make an app of the same name and be robbed by this step.
-  if ((await read.get(keys.appDeleting(name))) === undefined) return []
   const { entries } = await read.range(`app-address/${name}/`, { limit: ADDRESSES_PER_STEP })
   const ops: Op[] = []
   for (const { key } of entries) {

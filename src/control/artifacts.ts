@@ -78,23 +78,23 @@ export const artifactOf = (
 ): Promise<Artifact | undefined> =>
   readOne<Artifact>(control.store, keys.artifact(app, checkDigest(digest)))
 
-/** Drops every reference of an app, and the files that no other app refers to. */
-export async function forgetArtifacts(control: Control, app: string): Promise<void> {
-  for (;;) {
-    const { entries } = await readPage<Artifact>(control.store, `artifact/${app}/`, {
-      limit: FORGET_BATCH,
-    })
-    if (entries.length === 0) return
-    await transact(control, async (read) => {
-      for (const { key } of entries) await read.get(key)
-      const ops = entries.flatMap(({ key, value }) => [
-        del(key),
-        del(keys.artifactUse(value.digest, app)),
-      ])
-      return { ops, result: null }
-    })
-    for (const { value } of entries) await removeUnused(control, value.digest)
-  }
+/**
+ * One step of forgetting what a deleted app referred to, and the files that no other app refers to.
+ * True while there is more.
+ */
+export async function forgetSomeOfDeleted(control: Control, app: string): Promise<boolean> {
+  const { result: digests } = await transact(control, async (read) => {
+    // While this key is there, nobody can make an app of the same name and be robbed by this step.
+    if ((await read.get(keys.appDeleting(app))) === undefined) return { ops: [], result: [] }
+    const { entries } = await read.range<Artifact>(`artifact/${app}/`, { limit: FORGET_BATCH })
+    const ops = entries.flatMap(({ key, value }) => [
+      del(key),
+      del(keys.artifactUse(value.digest, app)),
+    ])
+    return { ops, result: entries.map(({ value }) => value.digest) }
+  })
+  for (const digest of digests) await removeUnused(control, digest)
+  return digests.length > 0
 }
 
 /** Removes drafts that a crash has left. At start. */
