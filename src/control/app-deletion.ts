@@ -5,13 +5,13 @@ import { releaseOps } from './address-release.ts'
 import { forgetSomeOfDeleted } from './artifacts.ts'
 import type { Control } from './context.ts'
 import { releaseSomeOfDeleted } from './egress/release.ts'
-import { del, type Read, readPage, transact } from './transact.ts'
+import { destroyMachinesOf } from './machines/actions.ts'
+import type { AppIdentity } from './machines/records.ts'
+import { del, type Read, readOne, readPage, transact } from './transact.ts'
 
 /** The rest of an app's deletion, in steps that may be done again after a crash. */
 
-export interface DeletingApp {
-  readonly name: string
-  readonly org: string
+export interface DeletingApp extends AppIdentity {
   readonly since: string
 }
 
@@ -21,6 +21,10 @@ const KEYS_PER_STEP = 100
 const DELETIONS_RESUMED_MAX = 100
 
 export async function finishDeletion(control: Control, name: string): Promise<void> {
+  const app = await readOne<DeletingApp>(control.store, keys.appDeleting(name))
+  if (!app) return
+  // Since the app is gone nobody can make a machine of it; this finds those made until then.
+  await destroyMachinesOf(control, app, (read) => isGoingOn(read, name))
   while (await step(control, name, (read) => releaseSome(control, read, name)));
   while (await releaseSomeOfDeleted(control, name));
   while (await forgetSomeOfDeleted(control, name));
@@ -44,6 +48,10 @@ export async function resumeDeletions(control: Control): Promise<number> {
   return entries.length
 }
 
+/** While it is so, nobody can make an app of the same name and be robbed by the deletion. */
+const isGoingOn = async (read: Read, name: string): Promise<boolean> =>
+  (await read.get(keys.appDeleting(name))) !== undefined
+
 /** True while there is more to do. */
 async function step(
   control: Control,
@@ -51,8 +59,7 @@ async function step(
   plan: (read: Read) => Promise<Op[]>,
 ): Promise<boolean> {
   const { result } = await transact(control, async (read) => {
-    // While this key is there, nobody can make an app of the same name and be robbed by this step.
-    if ((await read.get(keys.appDeleting(name))) === undefined) return { ops: [], result: false }
+    if (!(await isGoingOn(read, name))) return { ops: [], result: false }
     const ops = await plan(read)
     return { ops, result: ops.length > 0 }
   })

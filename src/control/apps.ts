@@ -123,13 +123,14 @@ export async function markDeployed(control: Control, name: string): Promise<void
 
 /**
  * Deletes the app at once, and then gives back what it held: addresses into quarantine, secrets,
- * releases, artifacts away. Its machines must have been destroyed before. What a crash interrupts is
+ * releases, artifacts away; machines that it still has are destroyed. What a crash interrupts is
  * finished by `resumeDeletions`; until then the name cannot be used again.
  */
 export async function deleteApp(control: Control, actor: Actor, name: string): Promise<void> {
   await transact(control, async (read) => {
     const app = await appWithin(read, actor, name)
-    const deleting: DeletingApp = { name, org: app.org, since: isoTime(control.clock.now()) }
+    const { org, createdAt } = app
+    const deleting: DeletingApp = { name, org, createdAt, since: isoTime(control.clock.now()) }
     return {
       ops: [
         del(keys.app(name)),

@@ -4,7 +4,7 @@ import { EGRESS_SLOTS, type EgressPair, type Machine } from '../../model/resourc
 import type { Store, Txn } from '../../store/store.ts'
 import { destroyMachine } from '../machines/actions.ts'
 import { createMachine, type LaunchInput } from '../machines/create.ts'
-import { CONFIG, type TestMachines, testMachines } from '../machines/testing.ts'
+import { CONFIG, type TestMachines, testArtifact, testMachines } from '../machines/testing.ts'
 import { put, readAll, readOne } from '../transact.ts'
 import { freeDrained } from './drained.ts'
 import { eligibility, holdingsOf } from './law.ts'
@@ -19,11 +19,10 @@ export async function testEgress(): Promise<TestMachines> {
   const t = await testMachines(undefined, { quarantineMs: 0 })
   const { control } = t
   const first = (await t.read<object>(keys.app(APP)))!
-  const artifact = (await control.store.range(`artifact/${APP}/`)).kvs[0]!.key.split('/')[2]!
   await control.store.txn({
     then: [
       put(keys.app(OTHER), { ...first, id: 'id-second', name: OTHER }),
-      put(keys.artifact(OTHER, artifact), {}),
+      put(keys.artifact(OTHER, testArtifact.digest), testArtifact),
     ],
   })
   return t

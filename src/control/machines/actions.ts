@@ -1,11 +1,13 @@
 import { FairwayError } from '../../base/errors.ts'
 import { durationMs } from '../../model/duration.ts'
-import type { App, Machine, MachineState } from '../../model/resources.ts'
-import type { Actor } from '../context.ts'
+import type { Machine, MachineState } from '../../model/resources.ts'
+import type { Actor, Control } from '../context.ts'
+import type { Read } from '../transact.ts'
 import { STOP_TIMEOUT_MAX_MS, signalName } from './config.ts'
 import type { MachineControl } from './context.ts'
 import { machinesOfApp } from './query.ts'
 import {
+  type AppIdentity,
   asking,
   changeMachine,
   changeRecord,
@@ -139,15 +141,22 @@ const DESTROYABLE: readonly MachineState[] = [
   'destroyed',
 ]
 
-/** Has every machine of an app taken away, leases or not. Resolves when the wish is stored. */
-export async function destroyMachinesOf(control: MachineControl, app: App): Promise<string[]> {
+/**
+ * Has every machine of an app taken away, leases or not, while `holds` says yes of what it reads.
+ * Resolves with their ids when the wish is stored.
+ */
+export async function destroyMachinesOf(
+  control: Control,
+  app: AppIdentity,
+  holds: (read: Read) => Promise<boolean>,
+): Promise<string[]> {
   const queue = await machinesOfApp(control, app)
   const ids = queue.map(({ machine }) => machine.id)
   const work = async () => {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const target = { app: app.name, machine: next.machine.id }
-      await changeRecord(control, app, target, { leased: false }, ({ machine }) => {
-        if (machine.desired === 'destroyed') return null
+      await changeRecord(control, app, target, { leased: false }, async ({ machine }, read) => {
+        if (machine.desired === 'destroyed' || !(await holds(read))) return null
         return { machine: asking(control, machine, 'destroyed', { kill: true }) }
       }).catch(ignoreGone)
     }

@@ -4,7 +4,13 @@ import { appFor } from '../access.ts'
 import type { Actor, Control } from '../context.ts'
 import { readAll, readOne } from '../transact.ts'
 import type { MachineControl } from './context.ts'
-import { belongs, type MachineLocation, type MachineTarget, machineNotFound } from './records.ts'
+import {
+  type AppIdentity,
+  belongs,
+  type MachineLocation,
+  type MachineTarget,
+  machineNotFound,
+} from './records.ts'
 
 /** Reading machines. */
 
@@ -82,7 +88,7 @@ export async function listMachines(
 }
 
 /** Those that are not destroyed yet; no check of who asks. */
-export async function machinesOfApp(control: MachineControl, app: App): Promise<SeenMachine[]> {
+export async function machinesOfApp(control: Control, app: AppIdentity): Promise<SeenMachine[]> {
   const prefix = `endpoint/${app.name}/`
   const endpoints = await readAll<Endpoint>(control.store, prefix, MACHINES_PER_APP_MAX)
   const seen = await Promise.all(
@@ -104,7 +110,7 @@ async function destroyedOfApp(control: MachineControl, app: App): Promise<SeenMa
 }
 
 async function readMachine(
-  control: MachineControl,
+  control: Control,
   at: MachineLocation,
   id: string,
 ): Promise<SeenMachine | undefined> {

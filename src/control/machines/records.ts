@@ -14,7 +14,7 @@ import {
 } from '../../model/resources.ts'
 import type { Op } from '../../store/store.ts'
 import { appFor } from '../access.ts'
-import type { Actor } from '../context.ts'
+import type { Actor, Control } from '../context.ts'
 import { put, type Read, transact } from '../transact.ts'
 import type { MachineControl } from './context.ts'
 import { endpointServices } from './ports.ts'
@@ -55,11 +55,14 @@ export const machineNotFound = (id: string): FairwayError =>
     `machine not found: "${id}" is no machine of this app; "fairway machine list" shows them`,
   )
 
+/** What tells an app from others of its name, before it and after it. */
+export type AppIdentity = Pick<App, 'name' | 'org' | 'createdAt'>
+
 /**
  * Whether a machine is the app's. An app's name can be taken anew, by another org, while machines of
  * the old one are still being taken away.
  */
-export const belongs = (machine: Machine, app: App): boolean =>
+export const belongs = (machine: Machine, app: AppIdentity): boolean =>
   machine.app === app.name && machine.org === app.org && machine.createdAt >= app.createdAt
 
 /** Value of `machineId` keys. */
@@ -85,8 +88,8 @@ export async function changeMachine(
 
 /** The same for an app that is known already; nobody's rights are checked. */
 export async function changeRecord(
-  control: MachineControl,
-  app: App,
+  control: Control,
+  app: AppIdentity,
   target: MachineTarget,
   options: { leased: boolean },
   edit: Editor,
@@ -113,9 +116,9 @@ export async function changeRecord(
 }
 
 async function readRecord(
-  control: MachineControl,
+  control: Control,
   read: Read,
-  app: App,
+  app: AppIdentity,
   id: string,
 ): Promise<MachineRecord> {
   const at = await read.peek<MachineLocation>(keys.machineId(id))
@@ -130,11 +133,7 @@ async function readRecord(
   return { machine, status, endpoint, lease: leaseInForce(control, lease) }
 }
 
-function editedRecord(
-  control: MachineControl,
-  record: MachineRecord,
-  edit: MachineEdit,
-): MachineRecord {
+function editedRecord(control: Control, record: MachineRecord, edit: MachineEdit): MachineRecord {
   const machine = edit.machine ?? record.machine
   const status = edit.event
     ? withEvents(record.status, [edit.event], isoTime(control.clock.now()))
@@ -214,7 +213,7 @@ export const userEvent = (nowMs: number, type: string, status: string): MachineE
 
 /** The record as it is after asking its host to act. */
 export const asking = (
-  control: MachineControl,
+  control: Control,
   machine: Machine,
   desired: Machine['desired'],
   action: Machine['action'] = null,
@@ -227,13 +226,13 @@ export const asking = (
 })
 
 export const leaseInForce = (
-  control: MachineControl,
+  control: Control,
   lease: MachineLease | undefined,
 ): MachineLease | undefined =>
   lease && lease.expiresAtMs > control.clock.now() ? lease : undefined
 
 export function refuseForeignLease(
-  control: MachineControl,
+  control: Control,
   lease: MachineLease | undefined,
   nonce: string | undefined,
 ): void {

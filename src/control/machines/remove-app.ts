@@ -1,6 +1,9 @@
+import { keys } from '../../model/keys.ts'
+import type { App } from '../../model/resources.ts'
 import { appFor } from '../access.ts'
 import { deleteApp } from '../apps.ts'
 import type { Actor } from '../context.ts'
+import type { Read } from '../transact.ts'
 import { destroyMachinesOf } from './actions.ts'
 import type { MachineControl } from './context.ts'
 import { waitMachine } from './wait.ts'
@@ -18,7 +21,8 @@ export async function removeApp(
   name: string,
 ): Promise<void> {
   const app = await appFor(control, actor, name)
-  const machines = await destroyMachinesOf(control, app)
+  const isSame = async (read: Read) => (await read.get<App>(keys.app(name)))?.id === app.id
+  const machines = await destroyMachinesOf(control, app, isSame)
   const signal = AbortSignal.timeout(REMOVE_WAIT_MAX_MS)
   await Promise.all(
     machines.map((machine) =>
@@ -32,6 +36,4 @@ export async function removeApp(
     ),
   )
   await deleteApp(control, actor, name)
-  // From here on nobody can make a machine of the app; one made since the first pass goes too.
-  await destroyMachinesOf(control, app)
 }

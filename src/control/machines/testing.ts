@@ -1,9 +1,13 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { pino } from 'pino'
 import { systemClock } from '../../base/clock.ts'
 import { keys } from '../../model/keys.ts'
 import type { App, Host, Machine, MachineStatus, Org, Region } from '../../model/resources.ts'
 import type { MachineReport } from '../../model/wire.ts'
 import { openSqliteStore, type SqliteStore } from '../../store/sqlite/sqlite-store.ts'
+import type { Artifact } from '../artifacts.ts'
 import type { ControlConfig } from '../config.ts'
 import type { Actor } from '../context.ts'
 import { HostAckTable } from '../host-acks.ts'
@@ -57,6 +61,13 @@ export const testApp = (name: string, org: string, networkId: number): App => ({
   releaseSplit: null,
 })
 
+/** The record of DIGEST; its file is there too. */
+export const testArtifact: Artifact = {
+  digest: DIGEST,
+  size: 0,
+  createdAt: '2026-01-01T00:00:00.000Z',
+}
+
 const testOrg: Org = {
   id: 'org-1',
   numericId: 1,
@@ -73,11 +84,14 @@ export async function testMachines(
 ): Promise<TestMachines> {
   const store = await openSqliteStore(':memory:')
   await seed(store, testConfig().regions, live)
+  const stateDir = mkdtempSync(join(tmpdir(), 'fairway-machines-'))
+  mkdirSync(join(stateDir, 'artifacts'))
+  writeFileSync(join(stateDir, 'artifacts', DIGEST), '')
   const base = { store, clock: systemClock, log: pino({ level: 'silent' }), random: Math.random }
   const state = await startFleetState(base)
   const edges = new HostAckTable(() => state.fleet.liveRecords(), systemClock)
   const control = {
-    ...testControl({ ...base, edges, config: testConfig(changes) }),
+    ...testControl({ ...base, edges, config: testConfig({ stateDir, ...changes }) }),
     ...state,
     ...base,
     edges,
@@ -103,6 +117,7 @@ export async function testMachines(
     close: async () => {
       await state.stop()
       await store.close()
+      rmSync(stateDir, { recursive: true })
     },
   }
 }
@@ -134,7 +149,7 @@ async function seed(
       put(keys.org('personal'), testOrg),
       put(keys.org('others'), { ...testOrg, id: 'org-2', numericId: 2, slug: 'others' }),
       put(keys.app('hello'), testApp('hello', 'personal', 5)),
-      put(keys.artifact('hello', DIGEST), {}),
+      put(keys.artifact('hello', DIGEST), testArtifact),
       put(keys.app('foreign'), testApp('foreign', 'others', 6)),
     ],
   })
