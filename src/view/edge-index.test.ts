@@ -191,6 +191,20 @@ test('readers keep what they hold; a change makes new routes of that app alone',
   assert.equal(index.app('b'), b)
 })
 
+test('machines that an app of the name had in another network are not the app’s', () => {
+  const index = indexOf(
+    put('app/a', app('a', { networkId: 0x10002 })),
+    put('endpoint/a/m1', endpoint('a', 'm1')),
+    put('endpoint/a/m2', endpoint('a', 'm2', { v6: 'fdaa:1:2:a7b:1:0:1:2' })),
+    put('endpoint/a/m3', endpoint('a', 'm3', { v6: 'fdaa:1:20:a7b:1:0:1:2' })),
+  )
+  const machines = () => index.app('a')!.endpoints.map(({ machine }) => machine)
+  assert.deepEqual(machines(), ['m2'])
+  assert.equal(index.app('a')!.port('tcp', 80)!.candidates.length, 1)
+  index.apply(events(2, put('app/a', app('a'))))
+  assert.deepEqual(machines(), ['m1'])
+})
+
 test('a snapshot is shown when it is complete, and not before', () => {
   const index = indexOf(put('app/old', app('old')))
   index.apply({ t: 'snapshot' })

@@ -145,7 +145,11 @@ class EdgeState implements ViewState {
     if (known) return known
     const app = this.#apps.get(name)
     if (!app) return undefined
-    const endpoints = [...(this.#endpoints.get(name)?.values() ?? [])]
+    // An older app of the name, of another org, may still have machines; its network is another.
+    const network = networkHead(app.networkId)
+    const endpoints = [...(this.#endpoints.get(name)?.values() ?? [])].filter(({ v6 }) =>
+      v6.startsWith(network),
+    )
     endpoints.sort((a, b) => compare(a.machine, b.machine))
     const routes = new BuiltAppRoutes(app, endpoints)
     this.#routes.set(name, routes)
@@ -177,6 +181,10 @@ class EdgeState implements ViewState {
     return back && Object.hasOwn(back, from) ? back[from]! : DISTANCE_UNKNOWN_MS
   }
 }
+
+/** How the 6PN addresses of a network's machines begin (N2: `fdaa:<network>:a7b:...`). */
+const networkHead = (id: number): string =>
+  `fdaa:${(id >>> 16).toString(16)}:${(id & 0xffff).toString(16)}:`
 
 const canonical = (address: string): string => {
   const plain = unmapped(address)
