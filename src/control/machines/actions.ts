@@ -42,7 +42,7 @@ export async function startMachine(
   const record = await changeMachine(control, actor, target, { leased: true }, (current) => {
     previousState = stateOf(current)
     refuseDestroyed(previousState, 'start')
-    if (isUp(previousState)) return null
+    if (isUp(previousState) && current.machine.desired === 'started') return null
     const machine = asking(control, current.machine, 'started')
     return { machine, event: userEvent(control.clock.now(), 'start', 'starting') }
   })

@@ -191,6 +191,18 @@ test('an update is a new version on the same host', async () => {
   await fails(moved, 422, /cannot move/)
 })
 
+test('a start is not lost on a machine that is being replaced without a launch', async () => {
+  const { machine } = await create()
+  await t.report(machine)
+  const update = { ...target(machine), config: { ...CONFIG, env: { A: '1' } }, skip_launch: true }
+  await updateMachine(t.control, t.actor, update)
+  assert.equal(await stateOf(machine), 'replacing')
+  const { previousState } = await startMachine(t.control, t.actor, target(machine))
+  assert.equal(previousState, 'replacing')
+  await t.report(machine)
+  assert.equal(await stateOf(machine), 'started')
+})
+
 test('metadata changes neither version nor generation', async () => {
   const { machine } = await create()
   await setMetadata(t.control, t.actor, { ...target(machine), key: 'role', value: 'primary' })
