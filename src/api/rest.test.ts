@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import type { FakeAgent, TestProcess } from './testing.ts'
 import { pause, testProcess } from './testing.ts'
@@ -283,6 +283,18 @@ test('artifacts are verified, found and given back', async () => {
   })
   assert.equal(wrong.status, 422)
   assert.match(wrong.json.error, /SHA-256/)
+})
+
+test('an artifact whose file is lost is asked for anew, and launches say so until then', async () => {
+  const digest = await t.upload('hello', 'some bytes')
+  const path = `/v1/apps/hello/artifacts/${digest}`
+  rmSync(`${t.stateDir}/artifacts/${digest}`)
+  assert.equal((await t.api('HEAD', path)).status, 404)
+  const config = { image: `hello@sha256:${digest}` }
+  const refused = await t.api('POST', MACHINES, { config })
+  assert.equal(refused.json.status, 'image_not_found')
+  await t.upload('hello', 'some bytes')
+  assert.equal((await t.api('HEAD', path)).status, 200)
 })
 
 test('bad requests name the field', async () => {

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, test } from 'node:test'
+import { keys } from '../model/keys.ts'
 import { createApp, deleteApp } from './apps.ts'
 import { artifactOf, openArtifact, putArtifact, sweepArtifacts } from './artifacts.ts'
 import { createOrg } from './orgs.ts'
@@ -63,6 +64,52 @@ test('a file goes with the last app that refers to it', async () => {
   assert.deepEqual(files(), [digest])
   await deleteApp(control, ada, 'other')
   assert.deepEqual(files(), [])
+})
+
+test('an artifact whose file is not there counts as never given, until it is sent again', async () => {
+  await store()
+  rmSync(join(dir, 'artifacts', digest))
+  assert.equal(await artifactOf(control, 'hello', digest), undefined)
+  await store()
+  assert.equal((await artifactOf(control, 'hello', digest))?.size, bytes.length)
+})
+
+test('a file that an app gives up stays for one that is just being given it', async () => {
+  await store('hello')
+  const { store: real } = control
+  const reached = Promise.withResolvers<void>()
+  const gate = Promise.withResolvers<void>()
+  const raced: TestControl = {
+    ...control,
+    store: {
+      ...real,
+      // The other app's bytes are received; its reference is about to be written.
+      get: async (key) => {
+        if (key === keys.artifact('other', digest)) {
+          reached.resolve()
+          await gate.promise
+        }
+        return real.get(key)
+      },
+      txn: async (txn) => {
+        const done = await real.txn(txn)
+        const gone = keys.artifactUse(digest, 'hello')
+        if (txn.then.some((op) => 'delete' in op && op.delete === gone)) gate.resolve()
+        return done
+      },
+      range: async (prefix, options) => {
+        const found = await real.range(prefix, options)
+        if (prefix === `artifact-use/${digest}/`) await coming
+        return found
+      },
+    },
+  }
+  const stream = Readable.from([bytes])
+  const coming = putArtifact(raced, ada, { app: 'other', stream })
+  await reached.promise
+  await deleteApp(raced, ada, 'hello')
+  await coming
+  assert.deepEqual(files(), [digest])
 })
 
 test('drafts that a crash has left are swept at start', async () => {

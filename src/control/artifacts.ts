@@ -9,7 +9,7 @@ import { FairwayError, invalid, notFound } from '../base/errors.ts'
 import { keys } from '../model/keys.ts'
 import { appFor, appWithin } from './access.ts'
 import type { Actor, Control } from './context.ts'
-import { del, put, readOne, readPage, transact } from './transact.ts'
+import { del, inLane, put, readOne, readPage, transact } from './transact.ts'
 
 /**
  * Artifacts: the packed folder of an app, kept under its SHA-256 in `<stateDir>/artifacts`. A file
@@ -47,11 +47,12 @@ export async function putArtifact(
       throw invalid(`the artifact's SHA-256 is ${digest}, not ${expected}; send it again`)
     }
     const artifact: Artifact = { digest, size, createdAt: isoTime(control.clock.now()) }
-    // The reference comes first: then a clean-up of the same digest leaves the file alone.
-    await refer(control, actor, input.app, artifact)
     await chmod(draft, 0o400)
-    await rename(draft, join(folder, digest))
-    await syncFolder(folder)
+    await inLane(control.store, fileLane(digest), async () => {
+      await refer(control, actor, input.app, artifact)
+      await rename(draft, join(folder, digest))
+      await syncFolder(folder)
+    })
     return artifact
   } finally {
     input.stream.destroy()
@@ -65,18 +66,28 @@ export async function openArtifact(
   digest: string,
 ): Promise<{ stream: Readable; size: number }> {
   const path = join(await artifactFolder(control), checkDigest(digest))
-  const info = await stat(path).catch(() => undefined)
+  const info = await fileInfo(path)
   if (!info) throw notFound(`artifact sha256:${digest} is not kept here; deploy the app again`)
   return { stream: createReadStream(path), size: info.size }
 }
 
-/** The app's record of an artifact; undefined when the app has never been given it. */
-export const artifactOf = (
+/**
+ * The app's record of an artifact; undefined when the app has never been given it, or its file is not
+ * there, as after a crash in between: then it is to be sent again.
+ */
+export async function artifactOf(
   control: Control,
   app: string,
   digest: string,
-): Promise<Artifact | undefined> =>
-  readOne<Artifact>(control.store, keys.artifact(app, checkDigest(digest)))
+): Promise<Artifact | undefined> {
+  const hex = checkDigest(digest)
+  const path = join(await artifactFolder(control), hex)
+  const [artifact, info] = await Promise.all([
+    readOne<Artifact>(control.store, keys.artifact(app, hex)),
+    fileInfo(path),
+  ])
+  return info && artifact
+}
 
 /**
  * One step of forgetting what a deleted app referred to, and the files that no other app refers to.
@@ -147,11 +158,20 @@ async function refer(control: Control, actor: Actor, app: string, artifact: Arti
   })
 }
 
+/** Not in the lane of a file already. */
 async function removeUnused(control: Control, digest: string): Promise<void> {
-  const users = await readPage(control.store, `artifact-use/${digest}/`, { limit: 1 })
-  if (users.entries.length > 0) return
-  await rm(join(await artifactFolder(control), digest), { force: true })
+  await inLane(control.store, fileLane(digest), async () => {
+    const users = await readPage(control.store, `artifact-use/${digest}/`, { limit: 1 })
+    if (users.entries.length > 0) return
+    await rm(join(await artifactFolder(control), digest), { force: true })
+  })
 }
+
+/** A file and the references to it change together: nobody comes between a look at these and that. */
+const fileLane = (digest: string): string => `artifact-file/${digest}`
+
+/** Undefined when there is no such file. */
+const fileInfo = (path: string) => stat(path).catch(() => undefined)
 
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r')

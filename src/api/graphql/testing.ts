@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { createApp } from '../../control/apps.ts'
 import { createMachine } from '../../control/machines/create.ts'
@@ -81,6 +83,7 @@ export async function testGraphql(): Promise<TestGraphql> {
 async function fill({ control, actor }: TestMachines): Promise<string> {
   await createApp(control, actor, { name: 'web', org: 'personal' })
   await createApp(control, actor, { name: 'bare', org: 'personal', network: 'apart' })
+  writeFileSync(join(control.config.stateDir, 'artifacts', DIGEST), '')
   const artifact = { digest: DIGEST, size: 1234, createdAt: '2026-01-01T00:00:00Z' }
   await control.store.txn({ then: [put(keys.artifact('web', DIGEST), artifact)] })
   const services = [

@@ -12,6 +12,7 @@ import type {
 } from '../../model/resources.ts'
 import type { Op } from '../../store/store.ts'
 import { appNotFound, mayAct } from '../access.ts'
+import { artifactOf } from '../artifacts.ts'
 import type { Actor } from '../context.ts'
 import { seatOf } from '../egress/law.ts'
 import { claimBlock } from '../egress/machines.ts'
@@ -112,7 +113,7 @@ export async function requireArtifact(
   config: MachineConfig,
 ): Promise<void> {
   const { digestHex } = parseImage(config.image, app.name)
-  if (await control.store.get(keys.artifact(app.name, digestHex))) return
+  if (await artifactOf(control, app.name, digestHex)) return
   throw new FairwayError(
     'image_not_found',
     `config.image: app "${app.name}" has no artifact sha256:${digestHex}; deploy it with "fairway deploy", or upload it to /v1/apps/${app.name}/artifacts`,
