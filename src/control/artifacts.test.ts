@@ -1,16 +1,25 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterEach, beforeEach, test } from 'node:test'
 import { keys } from '../model/keys.ts'
-import { createApp, deleteApp } from './apps.ts'
-import { artifactOf, openArtifact, putArtifact, sweepArtifacts } from './artifacts.ts'
+import { createApp, deleteApp, getApp } from './apps.ts'
+import {
+  ARTIFACTS_PER_APP_MAX,
+  artifactOf,
+  FORGET_BATCH,
+  openArtifact,
+  putArtifact,
+  sweepArtifacts,
+} from './artifacts.ts'
 import { createOrg } from './orgs.ts'
+import { createRelease } from './releases.ts'
 import { type TestControl, testActor, testConfig, testControl } from './testing.ts'
+import { put } from './transact.ts'
 
 const ada = testActor('personal')
 let control: TestControl
@@ -110,6 +119,55 @@ test('a file that an app gives up stays for one that is just being given it', as
   await deleteApp(raced, ada, 'hello')
   await coming
   assert.deepEqual(files(), [digest])
+})
+
+/** Records of `count` artifacts, the n-th made at `n` ms; their digests by age. */
+async function fill(count: number): Promise<string[]> {
+  const digests = Array.from({ length: count }, (_, n) => n.toString(16).padStart(64, '0'))
+  for (const [n, one] of digests.entries()) {
+    const artifact = { digest: one, size: 1, createdAt: new Date(n).toISOString() }
+    const use = put(keys.artifactUse(one, 'hello'), { app: 'hello' })
+    await control.store.txn({ then: [put(keys.artifact('hello', one), artifact), use] })
+  }
+  mkdirSync(join(dir, 'artifacts'))
+  for (const one of digests) writeFileSync(join(dir, 'artifacts', one), 'x')
+  return digests
+}
+
+test('beyond the limit the oldest artifacts go that no release and no machine names', async () => {
+  const digests = await fill(ARTIFACTS_PER_APP_MAX)
+  const [first, second, third] = digests as [string, string, string]
+  const image = `registry.fairway.test/hello@sha256:${first}`
+  await createRelease(control, ada, { app: 'hello', image })
+  const app = await getApp(control, ada, 'hello')
+  const machine = {
+    ...{ id: 'm', app: 'hello', org: 'personal', createdAt: app.createdAt },
+    config: { image: `sha256:${second}` },
+  }
+  await control.store.txn({
+    then: [
+      put(keys.endpoint('hello', 'm'), { machine: 'm', app: 'hello', host: 'iad1' }),
+      put(keys.machine('iad1', 'm'), machine),
+      put(keys.status('m'), {}),
+    ],
+  })
+  await store()
+  const left = files()
+  assert.deepEqual(left.slice(0, 2), [first, second])
+  assert.equal(left.length, ARTIFACTS_PER_APP_MAX + 1 - FORGET_BATCH)
+  assert.ok(left.includes(digest))
+  assert.equal(await artifactOf(control, 'hello', third), undefined)
+  const referred = [...control.store.dump().keys()].filter((key) => key.startsWith('artifact-use/'))
+  assert.equal(referred.length, left.length)
+})
+
+test('an app whose releases name as many artifacts as it may have gets no further one', async () => {
+  const digests = await fill(ARTIFACTS_PER_APP_MAX)
+  for (const [n, one] of digests.entries()) {
+    const release = { id: `r${n}`, image: `sha256:${one}` }
+    await control.store.txn({ then: [put(keys.release('hello', n), release)] })
+  }
+  await assert.rejects(store(), { code: 'too_many', message: /900 artifacts.*destroy machines/ })
 })
 
 test('drafts that a crash has left are swept at start', async () => {

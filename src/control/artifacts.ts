@@ -7,9 +7,13 @@ import { pipeline } from 'node:stream/promises'
 import { isoTime } from '../base/clock.ts'
 import { FairwayError, invalid, notFound } from '../base/errors.ts'
 import { keys } from '../model/keys.ts'
+import type { App, Release } from '../model/resources.ts'
+import type { Op } from '../store/store.ts'
 import { appFor, appWithin } from './access.ts'
 import type { Actor, Control } from './context.ts'
-import { del, inLane, put, readOne, readPage, transact } from './transact.ts'
+import { machinesOfApp } from './machines/query.ts'
+import { RELEASES_KEPT } from './releases.ts'
+import { del, inLane, put, readAll, readOne, readPage, transact } from './transact.ts'
 
 /**
  * Artifacts: the packed folder of an app, kept under its SHA-256 in `<stateDir>/artifacts`. A file
@@ -17,9 +21,10 @@ import { del, inLane, put, readOne, readPage, transact } from './transact.ts'
  */
 
 export const ARTIFACT_BYTES_MAX = 512 * 1024 * 1024
-/** More would only be old deployments; the oldest ones that nothing runs should be deleted first. */
+/** More would only be old deployments: the oldest that nothing names any more make room. */
 export const ARTIFACTS_PER_APP_MAX = 900
-const FORGET_BATCH = 50
+/** How many artifacts one transaction forgets; each takes two operations. */
+export const FORGET_BATCH = 50
 
 export interface Artifact {
   /** Hexadecimal SHA-256. */
@@ -48,11 +53,13 @@ export async function putArtifact(
     }
     const artifact: Artifact = { digest, size, createdAt: isoTime(control.clock.now()) }
     await chmod(draft, 0o400)
-    await inLane(control.store, fileLane(digest), async () => {
-      await refer(control, actor, input.app, artifact)
+    const forgotten = await inLane(control.store, fileLane(digest), async () => {
+      const oldest = await refer(control, actor, input.app, artifact)
       await rename(draft, join(folder, digest))
       await syncFolder(folder)
+      return oldest
     })
+    for (const old of forgotten) await removeUnused(control, old)
     return artifact
   } finally {
     input.stream.destroy()
@@ -98,11 +105,8 @@ export async function forgetSomeOfDeleted(control: Control, app: string): Promis
     // While this key is there, nobody can make an app of the same name and be robbed by this step.
     if ((await read.get(keys.appDeleting(app))) === undefined) return { ops: [], result: [] }
     const { entries } = await read.range<Artifact>(`artifact/${app}/`, { limit: FORGET_BATCH })
-    const ops = entries.flatMap(({ key, value }) => [
-      del(key),
-      del(keys.artifactUse(value.digest, app)),
-    ])
-    return { ops, result: entries.map(({ value }) => value.digest) }
+    const result = entries.map(({ value }) => value.digest)
+    return { ops: forgetOps(app, result), result }
   })
   for (const digest of digests) await removeUnused(control, digest)
   return digests.length > 0
@@ -146,17 +150,54 @@ async function receive(stream: Readable, path: string): Promise<{ digest: string
   return { digest: hash.digest('hex'), size }
 }
 
-async function refer(control: Control, actor: Actor, app: string, artifact: Artifact) {
-  await transact(control, async (read) => {
-    await appWithin(read, actor, app)
-    const key = keys.artifact(app, artifact.digest)
-    if (await read.get(key)) return { ops: [], result: null }
-    const others = await read.range(`artifact/${app}/`, { limit: ARTIFACTS_PER_APP_MAX })
-    if (others.more || others.entries.length >= ARTIFACTS_PER_APP_MAX) throw tooMany(app)
-    const use = put(keys.artifactUse(artifact.digest, app), { app })
-    return { ops: [put(key, artifact), use], result: null }
+/** Gives the digests of older artifacts that the app forgets for it. */
+async function refer(
+  control: Control,
+  actor: Actor,
+  name: string,
+  artifact: Artifact,
+): Promise<string[]> {
+  const { result } = await transact(control, async (read) => {
+    const app = await appWithin(read, actor, name)
+    const key = keys.artifact(name, artifact.digest)
+    if (await read.get(key)) return { ops: [], result: [] }
+    const forgotten = await surplus(control, app)
+    const use = put(keys.artifactUse(artifact.digest, name), { app: name })
+    return { ops: [put(key, artifact), use, ...forgetOps(name, forgotten)], result: forgotten }
   })
+  return result
 }
+
+/**
+ * None below the limit; then the oldest that nothing names, several at once, so that what they are
+ * compared with is read seldom.
+ */
+async function surplus(control: Control, app: App): Promise<string[]> {
+  const prefix = `artifact/${app.name}/`
+  const kept = await readAll<Artifact>(control.store, prefix, ARTIFACTS_PER_APP_MAX)
+  if (kept.length < ARTIFACTS_PER_APP_MAX) return []
+  const named = await namedDigests(control, app)
+  const free = kept.map(({ value }) => value).filter(({ digest }) => !named.has(digest))
+  if (free.length === 0) throw tooMany(app.name)
+  free.sort((a, b) => (a.createdAt < b.createdAt ? -1 : 1))
+  return free.slice(0, FORGET_BATCH).map(({ digest }) => digest)
+}
+
+/** What the app's kept releases and its machines run, or may run again. */
+async function namedDigests(control: Control, app: App): Promise<Set<string>> {
+  const [releases, machines] = await Promise.all([
+    readAll<Release>(control.store, `release/${app.name}/`, RELEASES_KEPT),
+    machinesOfApp(control, app),
+  ])
+  const images = [
+    ...releases.map(({ value }) => value.image),
+    ...machines.map(({ machine }) => machine.config.image),
+  ]
+  return new Set(images.flatMap((image) => /sha256:([0-9a-f]{64})/.exec(image)?.[1] ?? []))
+}
+
+const forgetOps = (app: string, digests: readonly string[]): Op[] =>
+  digests.flatMap((digest) => [del(keys.artifact(app, digest)), del(keys.artifactUse(digest, app))])
 
 /** Not in the lane of a file already. */
 async function removeUnused(control: Control, digest: string): Promise<void> {
@@ -188,5 +229,5 @@ const tooLarge = () =>
 const tooMany = (app: string) =>
   new FairwayError(
     'too_many',
-    `app "${app}" keeps ${ARTIFACTS_PER_APP_MAX} artifacts already, which is the limit`,
+    `app "${app}" keeps ${ARTIFACTS_PER_APP_MAX} artifacts, which is the limit, and its releases and machines name them all; destroy machines that run old ones`,
   )
