@@ -40,7 +40,8 @@ const GET = {
 } as const
 const TAKE = {
   tag: 'Leases',
-  summary: 'Takes the lease or, with its nonce, prolongs it; 409 when another one holds it',
+  summary:
+    'Takes the lease or, with its nonce, prolongs it; 409 when another one holds it, 404 when that is over',
   params: machinePath,
   querystring: leaseQuery,
   body: leaseBody,

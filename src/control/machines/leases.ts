@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { FairwayError, invalid, notFound } from '../../base/errors.ts'
 import { keys } from '../../model/keys.ts'
-import type { MachineLease } from '../../model/resources.ts'
+import type { Machine, MachineLease } from '../../model/resources.ts'
 import { appFor } from '../access.ts'
 import type { Actor } from '../context.ts'
 import { del, put, readOne, transact } from '../transact.ts'
 import type { MachineControl } from './context.ts'
 import {
+  belongs,
   leaseInForce,
   type MachineLocation,
   type MachineTarget,
@@ -45,7 +46,10 @@ export function newLease(
   }
 }
 
-/** Takes the machine's lease, or with the nonce of the one in force renews it under the same nonce. */
+/**
+ * Takes the machine's lease, or with the nonce of the one in force renews it under the same nonce. A
+ * nonce whose lease is over is refused (404): its holder has to hear that others may have come between.
+ */
 export async function acquireLease(
   control: MachineControl,
   actor: Actor,
@@ -60,6 +64,7 @@ export async function acquireLease(
     const key = keys.lease(input.machine)
     const held = leaseInForce(control, await read.get<MachineLease>(key))
     refuseForeignLease(control, held, input.nonce)
+    if (!held && input.nonce) throw leaseOver()
     const lease = held ? { ...held, expiresAtMs: fresh.expiresAtMs } : fresh
     // Only while the machine is there, or its lease would outlive it.
     const machine = await read.get<{ instanceId: string }>(keys.machine(at.host, input.machine))
@@ -108,10 +113,17 @@ async function locate(
 ): Promise<MachineLocation> {
   const app = await appFor(control, actor, input.app)
   const at = await readOne<MachineLocation>(control.store, keys.machineId(input.machine))
-  if (at?.app === app.name) return at
+  const machine =
+    at && (await readOne<Machine>(control.store, keys.machine(at.host, input.machine)))
+  if (machine && belongs(machine, app)) return at
   throw new FairwayError('not_found', `machine not found, so lease not found: "${input.machine}"`, {
     status: 404,
   })
 }
+
+const leaseOver = (): FairwayError =>
+  notFound(
+    'lease not found: the one with this nonce has run out or was given back; take a new one without a nonce',
+  )
 
 const leaseNotFound = (): FairwayError => notFound('lease not found: nobody holds this machine now')
