@@ -25,6 +25,7 @@ import type { MachineControl } from './context.ts'
 import { parseImage } from './image.ts'
 import { newLease } from './leases.ts'
 import { endpointServices } from './ports.ts'
+import { mayBeShown } from './query.ts'
 import { type MachineRecord, precondition, projectEndpoint, userEvent } from './records.ts'
 import { testTargetOf } from './test-target.ts'
 
@@ -77,7 +78,7 @@ export async function createMachine(
     })
     const outcome = await commit(control, app, draft, lease, claim)
     if (outcome) return outcome
-    if (input.name) await refuseTakenName(control, input.app, input.name)
+    if (input.name) await refuseTakenName(control, app.value, input.name)
   }
   throw conflict('others keep changing the same app at the same time; try again')
 }
@@ -256,12 +257,16 @@ function checkMachineName(name: string): void {
   throw new FairwayError('invalid', message)
 }
 
-async function refuseTakenName(control: MachineControl, app: string, name: string): Promise<void> {
-  const holder = await readOne<string>(control.store, keys.machineName(app, name))
-  if (holder === undefined) return
+async function refuseTakenName(control: MachineControl, app: App, name: string): Promise<void> {
+  const id = await readOne<string>(control.store, keys.machineName(app.name, name))
+  if (id === undefined) return
+  // One of an older app of the name is no business of this one's.
+  const holder = (await mayBeShown(control, app, id))
+    ? `machine ID ${id} already exists`
+    : 'a machine that is still being taken away exists'
   throw new FairwayError(
     'already_exists',
-    `already_exists: unique machine name violation, machine ID ${holder} already exists with name "${name}"; choose another name`,
+    `already_exists: unique machine name violation, ${holder} with name "${name}"; choose another name`,
     { status: 409 },
   )
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import type { FairwayError } from '../../base/errors.ts'
 import { keys } from '../../model/keys.ts'
-import type { Endpoint, Machine } from '../../model/resources.ts'
+import type { App, Endpoint, Machine, MachineLease } from '../../model/resources.ts'
 import {
   cordonMachine,
   destroyMachine,
@@ -264,6 +264,52 @@ test('a lease keeps others out, and its nonce lets its holder in', async () => {
   await releaseLease(t.control, t.actor, mine)
   await fails(getLease(t.control, t.actor, mine), 404, /lease not found/)
   await fails(releaseLease(t.control, t.actor, mine), 404, /lease not found/)
+})
+
+test('a nonce whose lease is over prolongs nothing, and takes none under another nonce', async () => {
+  const { machine, lease } = await create({ lease_ttl: 30 })
+  const mine = target(machine, lease?.nonce)
+  await releaseLease(t.control, t.actor, mine)
+  await fails(acquireLease(t.control, t.actor, mine), 404, /lease not found.*without a nonce/)
+  await fails(getLease(t.control, t.actor, mine), 404, /lease not found/)
+  assert.ok(await acquireLease(t.control, t.actor, target(machine)))
+})
+
+test('of an app whose name was taken anew leases cannot be touched', async () => {
+  const { machine } = await create()
+  const app = (await t.read<App>(keys.app('hello')))!
+  const rename = (value: App) =>
+    t.control.store.txn({ then: [{ put: keys.app('hello'), value: JSON.stringify(value) }] })
+  await acquireLease(t.control, t.actor, target(machine))
+  const key = keys.lease(machine.id)
+  const { nonce } = (await t.read<MachineLease>(key))!
+  await rename({ ...app, id: 'anew', createdAt: '2999-01-01T00:00:00.000Z' })
+  try {
+    const mine = target(machine, nonce)
+    await fails(acquireLease(t.control, t.actor, mine), 404, /lease not found/)
+    await fails(getLease(t.control, t.actor, mine), 404, /lease not found/)
+    await fails(releaseLease(t.control, t.actor, mine), 404, /lease not found/)
+    assert.equal((await t.read<MachineLease>(key))?.nonce, nonce)
+  } finally {
+    await rename(app)
+  }
+})
+
+test('the id of a machine of another org is not told by its name', async () => {
+  const { machine } = await create({ name: 'left-behind' })
+  const app = (await t.read<App>(keys.app('hello')))!
+  const rename = (value: App) =>
+    t.control.store.txn({ then: [{ put: keys.app('hello'), value: JSON.stringify(value) }] })
+  await rename({ ...app, id: 'anew', createdAt: '2999-01-01T00:00:00.000Z' })
+  try {
+    await assert.rejects(create({ name: 'left-behind' }), ({ message, status }: FairwayError) => {
+      assert.match(message, /unique machine name violation.*"left-behind"/)
+      assert.doesNotMatch(message, new RegExp(machine.id))
+      return status === 409
+    })
+  } finally {
+    await rename(app)
+  }
 })
 
 test('a launch that is refused keeps no slot', async () => {
