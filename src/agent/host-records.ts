@@ -53,7 +53,7 @@ export class HostRecords {
 
   update(change: StateChange): RecordsChanged {
     const keys = change.reset
-      ? new Set([...this.#texts.keys(), ...this.#state.keys()])
+      ? new Set([...this.#texts.keys(), ...this.#regionalKeys(), ...this.#state.keys()])
       : change.keys
     const changed = {
       ...{ machines: change.reset, hosts: change.reset },
@@ -82,6 +82,9 @@ export class HostRecords {
     if (key.startsWith('host/')) return 'hosts'
     return /^(egress|outbound)\//.test(key) ? 'egress' : undefined
   }
+
+  /** Of what is announced no text is kept: a snapshot may be without it. */
+  #regionalKeys = (): string[] => [...this.regional].map((address) => `address/${address}`)
 
   /** Whether the set of regional addresses changed. */
   #readAddress(key: string): boolean {
