@@ -12,6 +12,9 @@ const duration = z.union([z.string().regex(DURATION), z.number().int().min(0)])
 export const HANDLERS = ['http', 'tls', 'pg_tls', 'proxy_proto'] as const
 export type Handler = (typeof HANDLERS)[number]
 
+/** Of a machine, its services' and its own together: so many a host runs. */
+export const CHECKS_MAX = 64
+
 const portNumber = z.number().int().min(1).max(65_535)
 
 const httpOptions = z.looseObject({

@@ -86,6 +86,14 @@ const refused: readonly [name: string, config: object, text: RegExp][] = [
     { checks: { up: { type: 'tcp', port: 1, timeout: '2m' } } },
     /timeout: is 2m; at most 1m/,
   ],
+  [
+    'more checks than a host runs',
+    {
+      checks: { up: { type: 'tcp', port: 1 } },
+      ...services(service({ checks: Array.from({ length: 64 }, () => ({ type: 'tcp' })) })),
+    },
+    /checks: the machine and its services have 65 in all; at most 64/,
+  ],
   ['FLY_ names (N18)', { env: { FLY_REGION: 'x' } }, /env\.FLY_REGION: .*rename/],
   ['bad name', { env: { 'A=B': 'x' } }, /env\.A=B/],
   ['restart policy', { restart: { policy: 'sometimes' } }, /restart\.policy: is "sometimes"/],

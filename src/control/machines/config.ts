@@ -2,7 +2,7 @@ import { constants } from 'node:os'
 import type { z } from 'zod'
 import { FairwayError } from '../../base/errors.ts'
 import { durationMs } from '../../model/duration.ts'
-import { type Check, MachineConfig, type Service } from '../../model/machine-config.ts'
+import { CHECKS_MAX, type Check, MachineConfig, type Service } from '../../model/machine-config.ts'
 import { extensionProblems } from '../../model/service-options.ts'
 import { portProblems } from './ports.ts'
 import { isTestMachine, TEST_ENV } from './test-target.ts'
@@ -14,7 +14,6 @@ export interface ConfigProblem {
 }
 
 export const SERVICES_MAX = 32
-export const CHECKS_MAX = 32
 export const ENV_MAX = 512
 export const METADATA_MAX = 128
 export const METADATA_VALUE_BYTES_MAX = 4_096
@@ -81,7 +80,6 @@ function sizeProblems(config: MachineConfig): ConfigProblem[] {
   const bytes = Buffer.byteLength(JSON.stringify(config))
   const counts = [
     ['services', config.services?.length ?? 0, SERVICES_MAX],
-    ['checks', Object.keys(config.checks ?? {}).length, CHECKS_MAX],
     ['env', Object.keys(config.env ?? {}).length, ENV_MAX],
     ['metadata', Object.keys(config.metadata ?? {}).length, METADATA_MAX],
   ] as const
@@ -92,7 +90,17 @@ function sizeProblems(config: MachineConfig): ConfigProblem[] {
     ...counts
       .filter(([, count, max]) => count > max)
       .map(([field, count, max]) => ({ field, message: `has ${count} entries; at most ${max}` })),
+    ...checkCountProblems(config),
   ]
+}
+
+/** A host would not run more, and a service would be healthy without those beyond. */
+function checkCountProblems({ services, checks }: MachineConfig): ConfigProblem[] {
+  const lists = (services ?? []).map((service) => service.checks?.length ?? 0)
+  const count = lists.reduce((sum, length) => sum + length, Object.keys(checks ?? {}).length)
+  if (count <= CHECKS_MAX) return []
+  const message = `the machine and its services have ${count} in all; at most ${CHECKS_MAX}`
+  return [{ field: 'checks', message }]
 }
 
 function unsupported(config: MachineConfig, key: string): ConfigProblem[] {
@@ -148,8 +156,6 @@ function serviceProblems(service: Service, index: number): ConfigProblem[] {
   }
   problems.push(...extensionProblem(service, at))
   const checks = service.checks ?? []
-  if (checks.length > CHECKS_MAX)
-    problems.push({ field: `${at}.checks`, message: `has ${checks.length}; at most ${CHECKS_MAX}` })
   checks.forEach((check, i) => {
     if (check.type !== undefined) return
     problems.push({ field: `${at}.checks[${i}].type`, message: 'is missing; use "tcp" or "http"' })

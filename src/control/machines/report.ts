@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { isoTime } from '../../base/clock.ts'
 import { messageOf } from '../../base/errors.ts'
 import { keys } from '../../model/keys.ts'
+import { CHECKS_MAX } from '../../model/machine-config.ts'
 import {
   CheckStatus,
   type Endpoint,
@@ -17,7 +18,7 @@ import type { Op } from '../../store/store.ts'
 import { vacateOps } from '../egress/machines.ts'
 import { del, put, type Read, transact } from '../transact.ts'
 import { slotOfV4 } from './addresses.ts'
-import { CHECKS_MAX, SERVICES_MAX } from './config.ts'
+import { SERVICES_MAX } from './config.ts'
 import type { MachineControl } from './context.ts'
 import { endpointServices } from './ports.ts'
 import { asking, projectEndpoint, sameEndpoint, userEvent, withEvents } from './records.ts'
@@ -58,7 +59,7 @@ export const HostReportSchema = z.object({
               output: z.string().transform((text) => text.slice(0, CHECK_OUTPUT_LENGTH_MAX)),
             }),
           )
-          .max(CHECKS_MAX * (SERVICES_MAX + 1)),
+          .max(CHECKS_MAX),
         services: z
           .array(
             z.object({

@@ -1,5 +1,5 @@
 import { durationMs } from '../../model/duration.ts'
-import type { Check, MachineConfig } from '../../model/machine-config.ts'
+import { CHECKS_MAX, type Check, type MachineConfig } from '../../model/machine-config.ts'
 
 /** A check, ready to run: every default and limit applied. */
 export interface CheckPlan {
@@ -36,9 +36,6 @@ const SERVICE_MAX_MS = 60_000
 const TOP_LEVEL_INTERVAL_MIN_MS = 2_000
 const TOP_LEVEL_TIMEOUT_MAX_MS = 60_000
 const TOP_LEVEL_GRACE_MAX_MS = 600_000
-/** A machine may have so many; what is beyond never runs, and control refuses it. */
-export const CHECKS_MAX = 64
-
 /** The checks of a machine: its services', numbered in order, then the top-level ones. */
 export function planChecks(config: MachineConfig): CheckPlan[] {
   const ofServices = (config.services ?? []).flatMap((service, index) =>
