@@ -4,7 +4,7 @@ import Fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from 'fastify'
-import { FairwayError, messageOf } from '../base/errors.ts'
+import { isForCaller, messageOf } from '../base/errors.ts'
 import { ulid } from '../base/ids.ts'
 import { VERSION } from '../base/version.ts'
 import type { Actor } from '../control/context.ts'
@@ -138,7 +138,7 @@ export function answerError(
   request: FastifyRequest,
   reply: FastifyReply,
 ): FastifyReply {
-  if (error instanceof FairwayError && !error.code.startsWith('store_'))
+  if (isForCaller(error))
     return reply.code(error.status).send({ error: error.message, status: error.code })
   if (error instanceof StoreLimitError)
     return reply.code(413).send({ error: error.message, status: error.code })

@@ -17,6 +17,10 @@ export const notFound = (what: string) => new FairwayError('not_found', what, { 
 export const invalid = (message: string) => new FairwayError('invalid', message, { status: 422 })
 export const conflict = (message: string) => new FairwayError('conflict', message, { status: 409 })
 
+/** Whether its text is for whoever called: what fails inside the store is for the log alone. */
+export const isForCaller = (error: unknown): error is FairwayError =>
+  error instanceof FairwayError && (error.code === 'store_busy' || !error.code.startsWith('store_'))
+
 /** The text of anything that was thrown. */
 export const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error)

@@ -10,7 +10,7 @@ import {
   validate,
 } from 'graphql'
 import { z } from 'zod'
-import { FairwayError, messageOf } from '../../base/errors.ts'
+import { FairwayError, isForCaller, messageOf } from '../../base/errors.ts'
 import type { Actor } from '../../control/context.ts'
 import type { MachineControl } from '../../control/machines/context.ts'
 import { authenticate } from '../../control/tokens.ts'
@@ -157,7 +157,7 @@ const invalidQuery = ({ message }: GraphQLError): AnswerError => ({
 /** Words for the caller; what is ours to repair goes to the log instead. */
 function shownError(control: MachineControl, error: unknown, requestId: string): AnswerError {
   const cause = error instanceof GraphQLError ? (error.originalError ?? error) : error
-  if (cause instanceof FairwayError && !cause.code.startsWith('store_')) {
+  if (isForCaller(cause)) {
     return { message: cause.message, extensions: { code: cause.code.toUpperCase() } }
   }
   // Without a cause the executor itself refused: a variable or an argument of the wrong type.
