@@ -39,12 +39,17 @@ export async function finishDeletion(control: Control, name: string): Promise<vo
   ])
 }
 
-/** Finishes deletions that a crash has interrupted: at start, and now and then. */
+/** Finishes deletions that a crash has interrupted: at start, and now and then. One that fails holds up no other. */
 export async function resumeDeletions(control: Control): Promise<number> {
   const { entries } = await readPage<DeletingApp>(control.store, 'app-deleting/', {
     limit: DELETIONS_RESUMED_MAX,
   })
-  for (const { value } of entries) await finishDeletion(control, value.name)
+  let failure: unknown
+  for (const { value } of entries)
+    await finishDeletion(control, value.name).catch((error) => {
+      failure ??= error
+    })
+  if (failure) throw failure
   return entries.length
 }
 

@@ -3,7 +3,7 @@ import { conflict, FairwayError } from '../base/errors.ts'
 import { numericId, ulid } from '../base/ids.ts'
 import { keys } from '../model/keys.ts'
 import type { App } from '../model/resources.ts'
-import { appFor, appWithin, mayAct, orgFor } from './access.ts'
+import { appFor, appNotFound, appWithin, mayAct, orgFor } from './access.ts'
 import { type DeletingApp, finishDeletion } from './app-deletion.ts'
 import type { Actor, Control } from './context.ts'
 import { checkAppName, checkNetworkName } from './names.ts'
@@ -124,11 +124,18 @@ export async function markDeployed(control: Control, name: string): Promise<void
 /**
  * Deletes the app at once, and then gives back what it held: addresses into quarantine, secrets,
  * releases, artifacts away; machines that it still has are destroyed. What a crash interrupts is
- * finished by `resumeDeletions`; until then the name cannot be used again.
+ * finished by `resumeDeletions`; until then the name cannot be used again. With an `id`, only the app
+ * that has it: the name may be another's by now.
  */
-export async function deleteApp(control: Control, actor: Actor, name: string): Promise<void> {
+export async function deleteApp(
+  control: Control,
+  actor: Actor,
+  name: string,
+  id?: string,
+): Promise<void> {
   await transact(control, async (read) => {
     const app = await appWithin(read, actor, name)
+    if (id !== undefined && app.id !== id) throw appNotFound(name)
     const { org, createdAt } = app
     const deleting: DeletingApp = { name, org, createdAt, since: isoTime(control.clock.now()) }
     return {

@@ -35,5 +35,5 @@ export async function removeApp(
       }).catch(() => undefined),
     ),
   )
-  await deleteApp(control, actor, name)
+  await deleteApp(control, actor, name, app.id)
 }
