@@ -408,7 +408,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     if (!this.#blocked) return
     this.#blocked = false
     this.exchange.resumeUpstream()
-    this.#pump()
+    // During a request it is the upstream who says when more is read.
+    if (this.#state === STATE.head) this.#pump()
   }
 
   /** The response is complete. */
