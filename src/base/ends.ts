@@ -11,10 +11,13 @@ export function endSide(socket: Socket, hasEnded: boolean): void {
 
 /**
  * Ends a connection so that half of something never looks whole: by a reset. Over TLS the end of the
- * connection without a `close_notify` says the same (RFC 8446, 6.1).
+ * connection without a `close_notify` says the same (RFC 8446, 6.1). One whose end is just being sent has
+ * nothing left that could be half: libuv cannot reset it then, and Node would lose it without a `close`.
  */
 export function breakOff(socket: Socket): void {
-  if (isTls(socket)) socket.destroy()
+  const { writableEnded, writableFinished, writableLength } = socket
+  const endIsBeingSent = writableEnded && !writableFinished && writableLength === 0
+  if (isTls(socket) || endIsBeingSent) socket.destroy()
   else socket.resetAndDestroy()
 }
 

@@ -1,6 +1,7 @@
 import type net from 'node:net'
 import { createReadingServer } from '../../base/accept.ts'
 import type { Timed } from '../../base/deadlines.ts'
+import { breakOff } from '../../base/ends.ts'
 import { latin1 } from '../../base/latin1.ts'
 import { own, type ReadSink, type SocketReader } from '../../base/socket-reader.ts'
 import type { OpenConnection, ProxyContext } from '../context.ts'
@@ -15,7 +16,7 @@ export function createBackhaulServer(ctx: ProxyContext): net.Server {
     if (ctx.connections.size >= limits.CONNECTIONS_MAX) {
       ctx.counters.limit('connections')
       socket.on('error', () => {})
-      socket.resetAndDestroy()
+      breakOff(socket)
       return
     }
     new FirstLine(ctx, socket, reader)
@@ -77,7 +78,7 @@ class FirstLine implements Timed, OpenConnection, ReadSink {
     const preface = parsePreface(latin1(this.#read, 0, end))
     if (!preface) {
       this.#ctx.counters.error('backhaul_refused')
-      this.#socket.resetAndDestroy()
+      breakOff(this.#socket)
       return
     }
     const read = this.#read

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Timed } from '../../base/deadlines.ts'
+import { breakOff } from '../../base/ends.ts'
 import { BodyTracker } from '../../base/http1/body.ts'
 import { HeadBuffer } from '../../base/http1/head-buffer.ts'
 import { badBody, FAULTS, type HeadFault } from '../../base/http1/head-faults.ts'
@@ -336,7 +337,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
 
   cut(): void {
     // An end that looks regular would make half a response look whole.
-    this.socket.resetAndDestroy()
+    breakOff(this.socket)
   }
 
   pauseReading(): void {

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { breakOff } from '../../base/ends.ts'
 import { ChunkedScanner } from '../../base/http1/chunked.ts'
 import { withoutFields } from '../../base/http1/fields.ts'
 import type { HeadFault } from '../../base/http1/head-faults.ts'
@@ -295,7 +296,7 @@ export class PublicConnection extends HttpConnection {
     // S1: what no service exposes does not exist, to the last octet.
     if (what === 'no-port') {
       this.ctx.counters.connectionsReset++
-      this.socket.resetAndDestroy()
+      breakOff(this.socket)
       return
     }
     this.#answer(404, host === '' ? 'the Host header is missing' : `no app answers to ${host}`)

@@ -1,5 +1,6 @@
 import type net from 'node:net'
 import { createReadingServer } from '../../base/accept.ts'
+import { breakOff } from '../../base/ends.ts'
 import { unmapped } from '../../base/ip.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
 import type { ProxyContext } from '../context.ts'
@@ -109,5 +110,5 @@ function sayNoCertificate(ctx: ProxyContext, route: PortRoute): void {
 function reset(ctx: ProxyContext, socket: net.Socket): void {
   ctx.counters.connectionsReset++
   socket.on('error', () => {})
-  socket.resetAndDestroy()
+  breakOff(socket)
 }

@@ -1,5 +1,6 @@
 import net from 'node:net'
 import type { Timed } from '../../base/deadlines.ts'
+import { breakOff } from '../../base/ends.ts'
 import { latin1 } from '../../base/latin1.ts'
 import { own, type ReadSink, SocketReader, writeRead } from '../../base/socket-reader.ts'
 import type { PortRoute } from '../../view/edge-view.ts'
@@ -355,7 +356,7 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
     const shown = code === 'PR04' ? 'PR01' : code
     this.#ctx.counters.error(shown)
     this.#log(shown, '', `a connection was reset: ${message}`)
-    this.#client.resetAndDestroy()
+    breakOff(this.#client)
   }
 
   #log(code: string, machine: string, message: string): void {
