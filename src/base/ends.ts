@@ -21,4 +21,19 @@ export function breakOff(socket: Socket): void {
   else socket.resetAndDestroy()
 }
 
+/**
+ * How much the kernel has taken of what was written. It grows while the peer reads, however slowly, as
+ * long as something waits here.
+ */
+export function bytesTaken(socket: Socket): number {
+  const handle = (socket as unknown as { _handle: StreamHandle | null })._handle
+  return handle ? handle.bytesWritten - handle.writeQueueSize : 0
+}
+
+/** What Node's own time-out of a socket looks at. */
+interface StreamHandle {
+  readonly bytesWritten: number
+  readonly writeQueueSize: number
+}
+
 const isTls = (socket: Socket): boolean => (socket as { encrypted?: boolean }).encrypted === true

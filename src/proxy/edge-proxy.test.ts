@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { afterEach, describe, test } from 'node:test'
-import { ADDRESS, eventually, Lab, ok, onRequests, SHARED, type TestEdge } from './testing-edge.ts'
+import {
+  ADDRESS,
+  eventually,
+  Lab,
+  ok,
+  onRequests,
+  SHARED,
+  settled,
+  type TestEdge,
+} from './testing-edge.ts'
 
 const lab = new Lab()
 afterEach(() => lab.close())
@@ -377,14 +386,6 @@ describe('slow ones', () => {
     await eventually(() => received > MEGABYTES << 20)
   })
 })
-
-/** Waits until a number has stopped moving. */
-async function settled(value: () => number): Promise<void> {
-  for (let last = -1; last !== value(); ) {
-    last = value()
-    await new Promise((resolve) => setTimeout(resolve, 150))
-  }
-}
 
 test('metrics name every count', async () => {
   const edge = await lab.simple(await says('x'))

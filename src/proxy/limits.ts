@@ -32,13 +32,14 @@ export const HEAD_READ_MS = 30_000
 /** A client's connection without a request. */
 export const CLIENT_IDLE_MS = 60_000
 /**
- * A request without a byte in either direction, unless http_options.idle_timeout says otherwise. Counted
+ * A request without a byte in either direction, or a client that takes nothing of what waits for it,
+ * unless http_options.idle_timeout says otherwise. Counted
  * as `request_body_ms` when the client owes it, and as `request_idle_ms` when the app does.
  */
 export const REQUEST_IDLE_MS = 60_000
-/** After a client's FIN its response may still take this long between two bytes. */
+/** After a client's FIN its response may still take this long between two bytes of the app. */
 export const HALF_CLOSE_GRACE_MS = 3_000
-/** After an answer that ends the connection: what the client still sends is read and dropped. */
+/** After an answer that ends the connection has left us: what the client still sends is read and dropped. */
 export const LINGER_MS = 2_000
 export const LINGER_BYTES_MAX = 1024 * 1024
 export const CONNECT_MS = 2_000

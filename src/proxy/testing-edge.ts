@@ -172,6 +172,16 @@ export async function eventually(
   }
 }
 
+/** Waits until a number has stopped moving; its last value. */
+export async function settled(value: () => number): Promise<number> {
+  let last = Number.NaN
+  while (last !== value()) {
+    last = value()
+    await new Promise((resolve) => setTimeout(resolve, 150))
+  }
+  return last
+}
+
 /** Reads requests (heads with Content-Length bodies) and hands each to `answer`. */
 export function onRequests(socket: net.Socket, answer: (head: string, body: string) => void): void {
   let text = ''

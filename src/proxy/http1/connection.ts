@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Timed } from '../../base/deadlines.ts'
-import { breakOff } from '../../base/ends.ts'
+import { breakOff, bytesTaken } from '../../base/ends.ts'
 import { BodyTracker } from '../../base/http1/body.ts'
 import { HeadBuffer } from '../../base/http1/head-buffer.ts'
 import { badBody, FAULTS, type HeadFault } from '../../base/http1/head-faults.ts'
@@ -53,6 +53,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   #paused = false
   #blocked = false
   #lingered = 0
+  /** What the client had taken when it seemed to be idle. */
+  #taken = 0
 
   constructor(ctx: ProxyContext, socket: Socket, reader: SocketReader) {
     this.ctx = ctx
@@ -146,7 +148,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
         this.#lingered += n
         if (this.#lingered > limits.LINGER_BYTES_MAX) {
           this.ctx.counters.limit('linger')
-          this.socket.destroy()
+          this.#drop()
         }
     }
   }
@@ -258,7 +260,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
         }
         // It may only have closed its own side; a client that is gone shows when we write.
         this.closing = true
-        this.deadline = this.ctx.deadlines.now + limits.HALF_CLOSE_GRACE_MS
+        this.#touch()
         break
       case STATE.body:
         this.socket.destroy()
@@ -283,14 +285,15 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
 
   onDeadline(): void {
     const { counters } = this.ctx
-    if (this.#state === STATE.head) {
+    if (this.#isSlow()) this.deadline = this.ctx.deadlines.now + this.idleMs
+    else if (this.#state === STATE.head) {
       counters.limit(this.#head.empty ? 'client_idle_ms' : 'head_read_ms')
       // Whoever has asked nothing would take an answer for that of its next request.
       if (this.#head.begun && !this.trusted) this.#refuse(FAULTS.headLate)
-      else this.socket.destroy()
+      else this.#drop()
     } else if (this.#ended || this.#state === STATE.linger || this.#state === STATE.tunnel) {
       counters.limit(this.#ended ? 'half_close_grace_ms' : 'linger')
-      this.socket.destroy()
+      this.#drop()
     } else if (this.#state === STATE.body && !this.#paused && !this.trusted) {
       // It is the client who owes the next octet.
       counters.limit('request_body_ms')
@@ -383,8 +386,28 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   }
 
   #touch(): void {
-    const graceMs = this.#ended ? limits.HALF_CLOSE_GRACE_MS : this.idleMs
+    // Who still has to take something is given the time that everybody has for it.
+    const isAwaited = this.#ended && this.socket.writableLength === 0
+    const graceMs = isAwaited ? limits.HALF_CLOSE_GRACE_MS : this.idleMs
     this.deadline = this.ctx.deadlines.now + graceMs
+  }
+
+  /** Of what waits for the client, it has taken some since this was asked last: it is not idle. */
+  #isSlow(): boolean {
+    if (this.socket.writableLength === 0) return false
+    // Its own head has to be here in time, whatever else goes on.
+    if (this.#state === STATE.head && !this.#head.empty) return false
+    const taken = bytesTaken(this.socket)
+    if (taken === this.#taken) return false
+    this.#taken = taken
+    return true
+  }
+
+  /** Ends at once; not as if it were regular when something is missing. */
+  #drop(): void {
+    const { active, responded } = this.exchange
+    if (this.socket.writableLength > 0 || (active && responded)) this.cut()
+    else this.socket.destroy()
   }
 
   // Private
@@ -408,6 +431,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   #onDrain(): void {
     if (!this.#blocked) return
     this.#blocked = false
+    if (this.#state === STATE.tunnel) this.deadline = this.#tunnelDeadline()
+    else this.#touch()
     this.exchange.resumeUpstream()
     // During a request it is the upstream who says when more is read.
     if (this.#state === STATE.head) this.#pump()
@@ -448,8 +473,10 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     if (this.exchange.active) this.exchange.abort()
     this.#held = null
     this.#state = STATE.linger
-    this.deadline = this.ctx.deadlines.now + limits.LINGER_MS
-    this.socket.end()
+    this.#touch()
+    this.socket.end(() => {
+      this.deadline = this.ctx.deadlines.now + limits.LINGER_MS
+    })
     this.resumeReading()
   }
 }
