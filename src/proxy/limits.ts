@@ -10,6 +10,9 @@ export * from '../base/http1/limits.ts'
 /** Interim (1xx) responses to one request. */
 export const INTERIM_RESPONSES_MAX = 16
 
+/** Requests that came at once and that the edge itself answers before others have their turn. */
+export const ANSWERS_PER_TURN_MAX = 64
+
 /** How much of a read is turned into text at first; a longer head costs a second look. */
 export const HEAD_TEXT_BYTES = 4096
 /** A body part up to this size is forwarded as text together with its head, in one write. */
@@ -151,6 +154,7 @@ export const KEEPALIVE_PROBE_MS = 30_000
 export type LimitName =
   | MessageLimit
   | 'interim_responses'
+  | 'answers_per_turn'
   | 'head_read_ms'
   | 'client_idle_ms'
   | 'request_body_ms'

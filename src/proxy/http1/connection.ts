@@ -48,6 +48,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   #state: number = STATE.head
   #held: Buffer | null = null
   #pumping = false
+  /** Others have their turn before it goes on with what was held. */
+  #yielding = false
   #ended = false
   #served = false
   #paused = false
@@ -241,7 +243,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
 
   /** The next request waits until this one is answered. */
   #hold(data: Buffer, from: number, to: number): void {
-    const part = own(data, from, to)
+    // What was held already is ours, and a long line of requests is not copied with each of them.
+    const part = this.#pumping ? data.subarray(from, to) : own(data, from, to)
     this.#held = this.#held ? Buffer.concat([this.#held, part]) : part
     this.pauseReading()
   }
@@ -452,20 +455,38 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     // One that asks and does not read is not asked for more until it has read.
     if (this.#blocked) this.pauseReading()
     else if (this.#held) this.#pump()
-    else if (this.#paused) this.resumeReading()
+    else if (this.#paused && !this.#pumping) this.resumeReading()
   }
 
   /** Goes on with what was held. A loop: answers of our own come before onData returns. */
   #pump(): void {
-    if (this.#pumping) return
+    if (this.#pumping || this.#yielding) return
     this.#pumping = true
+    let begun = 0
     while (this.#held && this.#state === STATE.head && !this.#blocked) {
+      if (begun === limits.ANSWERS_PER_TURN_MAX) {
+        this.ctx.counters.limit('answers_per_turn')
+        break
+      }
+      begun++
       const held = this.#held
       this.#held = null
       this.#onHeadData(held, held.length)
     }
     this.#pumping = false
-    if (!this.#blocked) this.resumeReading()
+    if (this.#blocked) return
+    if (begun > 0 && this.#state === STATE.head) this.#yield()
+    else this.resumeReading()
+  }
+
+  /** Goes on in another turn of the loop; to read more at once would be to go on in this one. */
+  #yield(): void {
+    this.#yielding = true
+    setImmediate(() => {
+      this.#yielding = false
+      if (this.#held) this.#pump()
+      else this.resumeReading()
+    })
   }
 
   /** Ends after what was written; what the client still sends must not reset it on its way. */
