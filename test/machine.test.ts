@@ -58,7 +58,11 @@ async function runInside(world: readonly string[]): Promise<void> {
     'mount -t tmpfs none /run && mkdir -p /run/netns && ip link set lo up && exec tini -- "$@"'
   const test = [...NODE, '--test-force-exit', import.meta.filename]
   const [command, ...args] = [...world, 'sh', '-c', script, 'sh', ...test]
-  const child = spawn(command!, args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 600_000 })
+  const child = spawn(command!, args, {
+    ...{ env, stdio: ['ignore', 'pipe', 'pipe'] as const },
+    // `unshare` is deaf to SIGTERM.
+    ...{ timeout: 600_000, killSignal: 'SIGKILL' },
+  })
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -561,6 +565,7 @@ function inside(): void {
   })
 
   test('a machine whose supervisor was killed starts anew', async () => {
+    const hasExited = ({ events }: MachineReport) => events.some(({ type }) => type === 'exit')
     const orphan = machine(sh('echo up; exec sleep 100'))
     const agent = await new Agent(settings('k')).ready()
     agent.send({ t: 'apply', machines: [orphan] })
@@ -568,11 +573,15 @@ function inside(): void {
     const pidFile = join(state, 'k', 'state', 'machines', orphan.id, 'conmon', 'conmon.pid')
     const before = Number(readFileSync(pidFile, 'utf8'))
     process.kill(before, 'SIGKILL')
-    await agent.until(orphan.id, ({ events }) => events.some(({ type }) => type === 'exit'))
+    await agent.until(orphan.id, hasExited)
+    const exited = agent.reports.findIndex(({ report }) => hasExited(report))
+    await eventually('it starts anew', 10_000, async () =>
+      agent.reports.slice(exited).some(({ report }) => report.state === 'started'),
+    )
     const sleeps = async () =>
       (await agent.ps(orphan.id)).filter(({ command }) => command.startsWith('sleep')).length
     // It is `runc`, then `sh`, before it is `sleep`.
-    await eventually('it starts anew', 10_000, async () => (await sleeps()) === 1)
+    await eventually('its program runs', 10_000, async () => (await sleeps()) === 1)
     assert.notEqual(Number(readFileSync(pidFile, 'utf8')), before)
     agent.send({ t: 'apply', machines: [] })
     await agent.until(orphan.id, ({ gone }) => gone)

@@ -42,6 +42,8 @@ export const CLIENT_IDLE_MS = 60_000
 export const REQUEST_IDLE_MS = 60_000
 /** After a client's FIN its response may still take this long between two bytes of the app. */
 export const HALF_CLOSE_GRACE_MS = 3_000
+/** A tunnel of which one side has ended: between two bytes of the other. Its machine's slot is taken. */
+export const TUNNEL_HALF_CLOSED_MS = 600_000
 /** After an answer that ends the connection has left us: what the client still sends is read and dropped. */
 export const LINGER_MS = 2_000
 export const LINGER_BYTES_MAX = 1024 * 1024
@@ -160,6 +162,7 @@ export type LimitName =
   | 'request_body_ms'
   | 'request_idle_ms'
   | 'half_close_grace_ms'
+  | 'tunnel_half_closed_ms'
   | 'linger'
   | 'connect_ms'
   | 'pool_idle_max'

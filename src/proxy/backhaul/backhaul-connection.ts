@@ -25,7 +25,6 @@ import {
 export class BackhaulConnection extends HttpConnection {
   protected readonly trusted = true
   protected override readonly refusesWhenDraining = true
-  protected override readonly idleSlackMs = limits.BACKHAUL_SLACK_MS
   #preface: Preface | null = null
   #route: PortRoute | null = null
   #accepted = false
@@ -55,7 +54,7 @@ export class BackhaulConnection extends HttpConnection {
     }
     this.#route = route
     const policy = policyOf(route)
-    this.idleMs = policy.idleMs + this.idleSlackMs
+    this.idleMs = policy.idleMs + limits.BACKHAUL_SLACK_MS
     this.deadline = this.ctx.deadlines.now + this.idleMs
     this.exchange.begin(
       {
@@ -84,6 +83,10 @@ export class BackhaulConnection extends HttpConnection {
     if (!this.#eager) return
     this.#eager = false
     this.send(this.#acceptOnce())
+  }
+
+  protected tunnelIdleMs(): number {
+    return policyOf(this.#route!).tunnelIdleMs + limits.BACKHAUL_SLACK_MS
   }
 
   sendFailure(status: number, code: string): void {

@@ -34,8 +34,6 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   protected sent = 0
   /** How long the present request may go without an octet. */
   protected idleMs = limits.REQUEST_IDLE_MS
-  /** What of that is more than the app allows, because somebody else has to notice first. */
-  protected readonly idleSlackMs: number = 0
   /** How long a head may take from its first octet on. */
   protected headReadMs = limits.HEAD_READ_MS
   protected readonly body = new BodyTracker()
@@ -44,6 +42,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   /** Takes the chunks off a response body in scratch; null: it goes on as it is. */
   protected unwrap: ((from: number, to: number) => Buffer) | null = null
   readonly #reader: SocketReader
+  #tunnelIdleMs = Infinity
   readonly #head = new HeadBuffer()
   #state: number = STATE.head
   #held: Buffer | null = null
@@ -90,6 +89,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   protected onEnded(_isWhole: boolean): void {}
   abstract requestText(lease: Lease, head: string, headEnd: string): string
   abstract onAccepted(): void
+  /** How long a tunnel may be silent; Infinity: for as long as it likes. Probes find a dead peer. */
+  protected abstract tunnelIdleMs(): number
   abstract sendFailure(status: 502 | 503 | 504, code: string, message: string): void
   protected abstract interimText(head: ResponseHead): string
   /** Status line and fields, with the empty line. May set `closing`. */
@@ -254,6 +255,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     switch (this.#state) {
       case STATE.tunnel:
         this.exchange.endTunnel()
+        this.#onHalfClosed()
         break
       case STATE.wait:
         if (this.exchange.waiting) {
@@ -288,13 +290,17 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
 
   onDeadline(): void {
     const { counters } = this.ctx
-    if (this.#isSlow()) this.deadline = this.ctx.deadlines.now + this.idleMs
+    if (this.#isSlow()) this.#onTaken()
     else if (this.#state === STATE.head) {
       counters.limit(this.#head.empty ? 'client_idle_ms' : 'head_read_ms')
       // Whoever has asked nothing would take an answer for that of its next request.
       if (this.#head.begun && !this.trusted) this.#refuse(FAULTS.headLate)
       else this.#drop()
-    } else if (this.#ended || this.#state === STATE.linger || this.#state === STATE.tunnel) {
+    } else if (this.#state === STATE.tunnel) {
+      const isHalfClosed = this.#ended || this.socket.writableEnded
+      counters.limit(isHalfClosed ? 'tunnel_half_closed_ms' : 'request_idle_ms')
+      this.#drop()
+    } else if (this.#ended || this.#state === STATE.linger) {
       counters.limit(this.#ended ? 'half_close_grace_ms' : 'linger')
       this.#drop()
     } else if (this.#state === STATE.body && !this.#paused && !this.trusted) {
@@ -362,6 +368,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     this.ctx.counters.tunnelsOpen++
     this.socket.once('close', () => this.ctx.counters.tunnelsOpen--)
     this.#state = STATE.tunnel
+    this.#tunnelIdleMs = this.tunnelIdleMs()
     this.deadline = this.#tunnelDeadline()
     this.socket.setKeepAlive(true, limits.KEEPALIVE_PROBE_MS)
     this.send(this.responseText(head, true))
@@ -370,6 +377,9 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     this.#held = null
     this.resumeReading()
     if (held) this.exchange.writeTunnel(held, null)
+    if (!this.#ended) return
+    this.exchange.endTunnel()
+    this.#onHalfClosed()
   }
 
   sendTunnel(from: number, to: number): void {
@@ -379,13 +389,16 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
 
   endTunnel(): void {
     this.socket.end()
+    this.#onHalfClosed()
   }
 
-  /** Streams may be silent for long; probes find a dead peer. An app can ask for less. */
+  #onHalfClosed(): void {
+    this.#tunnelIdleMs = Math.min(this.#tunnelIdleMs, limits.TUNNEL_HALF_CLOSED_MS)
+    this.deadline = this.#tunnelDeadline()
+  }
+
   #tunnelDeadline(): number {
-    const { idleMs } = this
-    if (idleMs - this.idleSlackMs === limits.REQUEST_IDLE_MS) return Infinity
-    return this.ctx.deadlines.now + idleMs
+    return this.ctx.deadlines.now + this.#tunnelIdleMs
   }
 
   #touch(): void {
@@ -393,6 +406,11 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     const isAwaited = this.#ended && this.socket.writableLength === 0
     const graceMs = isAwaited ? limits.HALF_CLOSE_GRACE_MS : this.idleMs
     this.deadline = this.ctx.deadlines.now + graceMs
+  }
+
+  #onTaken(): void {
+    if (this.#state === STATE.tunnel) this.deadline = this.#tunnelDeadline()
+    else this.#touch()
   }
 
   /** Of what waits for the client, it has taken some since this was asked last: it is not idle. */
@@ -434,8 +452,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   #onDrain(): void {
     if (!this.#blocked) return
     this.#blocked = false
-    if (this.#state === STATE.tunnel) this.deadline = this.#tunnelDeadline()
-    else this.#touch()
+    this.#onTaken()
     this.exchange.resumeUpstream()
     // During a request it is the upstream who says when more is read.
     if (this.#state === STATE.head) this.#pump()

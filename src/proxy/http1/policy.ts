@@ -10,6 +10,8 @@ const SERVER = 'fairway'
 /** What http_options of a port ask for, read once per route (S22 to S25). */
 export interface HttpPolicy {
   readonly idleMs: number
+  /** Infinity when the app asks for nothing. */
+  readonly tunnelIdleMs: number
   readonly headReadMs: number
   readonly pristine: boolean
   /** Names (lower case) of an app's response fields that go. */
@@ -66,6 +68,7 @@ function readPolicy(route: PortRoute): HttpPolicy {
   }
   return {
     idleMs: timeoutMs(options.idle_timeout, REQUEST_IDLE_MS),
+    tunnelIdleMs: timeoutMs(options.idle_timeout, Infinity),
     headReadMs: timeoutMs(options.headers_read_timeout, HEAD_READ_MS),
     removed: removed.size > 0 ? removed : null,
     added,
@@ -88,7 +91,7 @@ function ownFields(pristine: boolean, taken: ReadonlySet<string>) {
   return { pristine, saysId, saysDate: !taken.has('date'), own11: own(1), own10: own(0) }
 }
 
-/** Seconds; 0 or nothing: ours. */
+/** Of seconds; 0 or nothing: `otherwise`. */
 const timeoutMs = (seconds: unknown, otherwise: number): number =>
   typeof seconds === 'number' && seconds > 0 ? seconds * 1000 : otherwise
 

@@ -217,6 +217,10 @@ export class PublicConnection extends HttpConnection {
 
   onAccepted(): void {}
 
+  protected tunnelIdleMs(): number {
+    return this.#policy!.tunnelIdleMs
+  }
+
   protected override onEnded(isWhole: boolean): void {
     this.#seen.ended(isWhole, this.received, this.sent)
     if (!isWhole) this.#seen.closed()

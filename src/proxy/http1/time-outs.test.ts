@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, describe, test } from 'node:test'
+import { SWEEP_MS } from '../../base/deadlines.ts'
 import * as limits from '../limits.ts'
 import { ADDRESS, eventually, Lab, ok, onRequests, type TestEdge } from '../testing-edge.ts'
 
@@ -153,5 +154,98 @@ describe('a response that does not come', () => {
     later(limits.REQUEST_IDLE_MS + 1)
     await client.end()
     await eventually(() => client.error === 'ECONNRESET')
+  })
+})
+
+describe('a tunnel of which one side has ended', () => {
+  const upgrade = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'
+  const switched = 'HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n'
+
+  for (const { name, handlers, first, answer } of [
+    { name: 'after 101', handlers: ['http' as const], first: upgrade, answer: switched },
+    { name: 'raw TCP', handlers: [], first: 'hello', answer: 'welcome' },
+  ]) {
+    /** A tunnel that fills its machine; `ends`: the app ends at once. */
+    async function tunnel(ends: boolean) {
+      let heard = ''
+      let hasEnded = false
+      let time = 0
+      const port = await lab.app((socket) => {
+        socket.on('data', (data: Buffer) => (heard += String(data)))
+        socket.on('end', () => (hasEnded = true))
+        socket.once('data', () => (ends ? socket.end(answer) : socket.write(answer)))
+      })
+      const service = { port: 80, internalPort: port, handlers, hard: 1 }
+      const machines = [{ id: 'm1', services: [{ ...service, type: 'connections' as const }] }]
+      const apps = [{ name: 'hello', addresses: [ADDRESS], machines }]
+      const edge = await lab.edge(apps, { monotonic: () => time })
+      const client = lab.client(edge.port).send(first)
+      const later = async (ms: number) => {
+        time += ms
+        // A sweep has to see the new time.
+        await new Promise((resolve) => setTimeout(resolve, SWEEP_MS + 50))
+      }
+      await client.until(answer.slice(-4))
+      return { edge, client, later, heard: () => heard, hasEnded: () => hasEnded }
+    }
+
+    test(`the app: its slot is free again when the client says nothing: ${name}`, async () => {
+      const { edge, client, later } = await tunnel(true)
+      await client.end()
+      await later(limits.TUNNEL_HALF_CLOSED_MS + 1)
+      await eventually(() => edge.count('connections') === 0)
+      assert.equal(edge.limit('tunnel_half_closed_ms'), 1)
+      await lab.client(edge.port).send(first).until(answer.slice(-4))
+    })
+
+    test(`the client: so it is when the app says nothing: ${name}`, async () => {
+      const { edge, client, later, hasEnded } = await tunnel(false)
+      client.socket.end()
+      await eventually(hasEnded)
+      await later(limits.TUNNEL_HALF_CLOSED_MS + 1)
+      await eventually(() => client.error === 'ECONNRESET')
+      await eventually(() => edge.count('connections') === 0)
+    })
+
+    test(`what the other says starts the time anew: ${name}`, async () => {
+      const { edge, client, later, heard } = await tunnel(true)
+      await client.end()
+      for (let i = 0; i < 3; i++) {
+        await later(limits.TUNNEL_HALF_CLOSED_MS - 1)
+        client.send('again')
+        await eventually(() => heard().endsWith('again'.repeat(i + 1)))
+      }
+      assert.equal(edge.count('connections'), 1)
+      client.socket.end()
+      await eventually(() => edge.count('connections') === 0)
+      assert.equal(edge.limit('tunnel_half_closed_ms'), 0)
+    })
+  }
+
+  test('the client, before 101: the app is told', async () => {
+    let hasEnded = false
+    const port = await lab.app((socket) => {
+      socket.on('end', () => (hasEnded = true))
+      socket.once('data', () => setTimeout(() => socket.write(switched), 20))
+    })
+    const { edge } = await timed(port)
+    lab.client(edge.port).send(upgrade).socket.end()
+    await eventually(() => hasEnded)
+  })
+
+  test('neither: it may be silent for as long as it likes, unless idle_timeout is set', async () => {
+    const port = await lab.app((socket) => socket.once('data', () => socket.write(switched)))
+    for (const [httpOptions, isCut] of [
+      [{}, false],
+      [{ idle_timeout: limits.REQUEST_IDLE_MS / 1000 }, true],
+    ] as const) {
+      const { edge, later } = await timed(port, httpOptions)
+      const client = lab.client(edge.port)
+      await client.send(upgrade).until(/\r\n\r\n$/)
+      later(limits.TUNNEL_HALF_CLOSED_MS)
+      if (isCut) await eventually(() => client.error === 'ECONNRESET')
+      else await new Promise((resolve) => setTimeout(resolve, 2 * SWEEP_MS))
+      assert.equal(client.closed, isCut)
+    }
   })
 })

@@ -84,6 +84,7 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
   /** The connection to another edge is open, and its word is awaited. */
   #asked = false
   #open = false
+  #isHalfClosed = false
   #closed = false
   #dialledAt = 0
   /** Of the app, where its client was accepted; of the machine, on its own host. */
@@ -144,7 +145,22 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
 
   #onClientEnd(): void {
     this.#clientEnded = true
-    if (this.#open) this.#upstream?.end()
+    if (this.#open) this.#endUpstream()
+  }
+
+  #endUpstream(): void {
+    this.#upstream?.end()
+    this.#onHalfClosed()
+  }
+
+  #onHalfClosed(): void {
+    this.#isHalfClosed = true
+    this.#touch()
+  }
+
+  /** A stream may be silent for long; probes find a dead peer. */
+  #touch(): void {
+    if (this.#isHalfClosed) this.deadline = this.#ctx.deadlines.now + limits.TUNNEL_HALF_CLOSED_MS
   }
 
   /** A stream has no place to stop at: it goes on until the process ends. */
@@ -155,6 +171,12 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
   }
 
   onDeadline(): void {
+    if (this.#open) {
+      this.#ctx.counters.limit('tunnel_half_closed_ms')
+      breakOff(this.#client)
+      if (this.#upstream) breakOff(this.#upstream)
+      return
+    }
     if (!this.#lease) {
       // It was refused, and whoever has chosen the machine does not go.
       this.#ctx.counters.limit('linger')
@@ -302,6 +324,7 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
     }
     const edge = this.#edge
     const up = (n: number) => {
+      this.#touch()
       counters.bytesFromClients += n
       edge?.moved(n, 0)
     }
@@ -311,11 +334,15 @@ class TcpForward implements Timed, OpenConnection, ReadSink, Waiter {
     if (held.length > 0) upstream.write(held)
     pump(client, this.#reader, upstream, up)
     pump(upstream, reader, client, (n) => {
+      this.#touch()
       counters.bytesToClients += n
       edge?.moved(0, n)
     })
-    upstream.on('end', () => client.end())
-    if (this.#clientEnded) upstream.end()
+    upstream.on('end', () => {
+      client.end()
+      this.#onHalfClosed()
+    })
+    if (this.#clientEnded) this.#endUpstream()
   }
 
   /**
