@@ -204,7 +204,10 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
       return
     }
     this.#served = true
-    this.#state = this.body.done ? STATE.wait : STATE.body
+    if (this.body.done) {
+      this.#state = STATE.wait
+      this.#reader.settle()
+    } else this.#state = STATE.body
     if (to < n) this.#hold(data, to, n)
     this.deadline = this.ctx.deadlines.now + this.idleMs
     this.onRequest(head, bodyOf(text, end + 4, data, bodyFrom, to))

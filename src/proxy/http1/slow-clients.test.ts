@@ -5,7 +5,15 @@ import { SWEEP_MS } from '../../base/deadlines.ts'
 import type { EdgeView } from '../../view/edge-view.ts'
 import * as limits from '../limits.ts'
 import { testView } from '../testing.ts'
-import { ADDRESS, eventually, Lab, onRequests, settled, type TestEdge } from '../testing-edge.ts'
+import {
+  ADDRESS,
+  eventually,
+  Lab,
+  ok,
+  onRequests,
+  settled,
+  type TestEdge,
+} from '../testing-edge.ts'
 
 const lab = new Lab()
 afterEach(() => lab.close())
@@ -167,4 +175,13 @@ describe('what waits for a client who takes nothing is sent whole, or reset', ()
       if (slow.taken <= length) assert.deepEqual([slow.ended, slow.error], [false, 'ECONNRESET'])
     })
   }
+})
+
+test('idle clients whose request was long keep no buffer', async () => {
+  const port = await lab.app((socket) => onRequests(socket, () => socket.write(ok('x'))))
+  const edge = await lab.simple(port)
+  const request = `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n${'x'.repeat(9000)}`
+  for (let i = 0; i <= limits.STREAM_BUFFERS_MAX; i++)
+    await lab.client(edge.port).send(request).until(/x$/)
+  assert.equal(edge.limit('stream_buffers'), 0)
 })
