@@ -293,7 +293,7 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
 
   onDeadline(): void {
     const { counters } = this.ctx
-    if (this.#isSlow()) this.#onTaken()
+    if (this.#isSlow()) this.#waitForClient()
     else if (this.#state === STATE.head) {
       counters.limit(this.#head.empty ? 'client_idle_ms' : 'head_read_ms')
       // Whoever has asked nothing would take an answer for that of its next request.
@@ -414,6 +414,12 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
   #onTaken(): void {
     if (this.#state === STATE.tunnel) this.deadline = this.#tunnelDeadline()
     else this.#touch()
+  }
+
+  /** Kernels take a megabyte for a slow client at a time, and nothing is seen of it in between. */
+  #waitForClient(): void {
+    const idleMs = this.#state === STATE.tunnel ? this.#tunnelIdleMs : this.idleMs
+    this.deadline = this.ctx.deadlines.now + Math.max(idleMs, limits.REQUEST_IDLE_MS)
   }
 
   /** Of what waits for the client, it has taken some since this was asked last: it is not idle. */

@@ -76,7 +76,7 @@ describe('what waits for a client who takes nothing is sent whole, or reset', ()
   const ENDLESS = 64 * MEGABYTE
 
   /** An edge whose time goes on when it is told to; or two, of which the last one has the app. */
-  async function timed(edges: number) {
+  async function timed(edges: number, httpOptions: Record<string, unknown>) {
     let time = 0
     const monotonic = () => time
     const sent = () => last.proxy.snapshot().totals.client_bytes_sent!
@@ -101,7 +101,8 @@ describe('what waits for a client who takes nothing is sent whole, or reset', ()
     )
     const host = edges === 1 ? 'iad1' : 'nrt1'
     const region = host.slice(0, 3)
-    const machine = { id: 'm1', host, region, services: [{ port: 80, internalPort: port }] }
+    const services = [{ port: 80, internalPort: port, httpOptions }]
+    const machine = { id: 'm1', host, region, services }
     const apps = [{ name: 'hello', addresses: [ADDRESS], machines: [machine] }]
     const last = await lab.edge(apps, { host, region, hosts: HOSTS, monotonic })
     const later = async (ms: number) => {
@@ -136,17 +137,18 @@ describe('what waits for a client who takes nothing is sent whole, or reset', ()
     return slow
   }
 
-  for (const { name, edges = 1, framing = 'length', field = '', half = false } of [
+  for (const { name, edges = 1, framing = 'length', field = '', half = false, options = {} } of [
     { name: 'and the connection goes on' },
     { name: 'Connection: close', field: 'Connection: close\r\n' },
     { name: 'the client has closed its side', half: true },
+    { name: 'the app’s idle_timeout is short', options: { idle_timeout: 2 } },
     { name: 'without a length, through two edges', edges: 2, framing: 'close' },
   ]) {
     const request = (length: number) =>
       `GET /${length}/${framing} HTTP/1.1\r\nHost: a\r\n${field}\r\n`
     /** A response that its edge has as a whole, a part of which waits in the edge itself. */
     async function begun() {
-      const { first, sent, later } = await timed(edges)
+      const { first, sent, later } = await timed(edges, options)
       const endless = slowClient(first.port, request(ENDLESS))
       const length = (await settled(sent)) - PART.length - 512
       endless.socket.destroy()
