@@ -116,7 +116,10 @@ export async function setSysctls(
 /** Whether a command failed because what it names is not there. */
 export const isMissing = (error: unknown): boolean =>
   error instanceof CommandError &&
-  /does not exist|Cannot find device|No such (file|device|process)|No such file/.test(error.stderr)
+  // The last is how `sh` says it of a device's settings.
+  /does not exist|Cannot find device|No such (file|device|process)|Directory nonexistent/.test(
+    error.stderr,
+  )
 
 /** Whether a command failed because what it should create is there already. */
 export const isPresent = (error: unknown): boolean =>

@@ -143,7 +143,11 @@ class VethMachineNetwork implements MachineNetwork {
         await this.#configureInside(netns, addresses, ports)
       } catch (error) {
         if (!isPresent(error)) throw error
-        await this.#repair(machine.id, addresses, ports)
+        await this.#repair(machine.id, addresses, ports).catch((again) => {
+          if (!isMissing(again)) throw again
+          // It was there no longer: the kernel takes the devices of a namespace away after the namespace.
+          return this.#repair(machine.id, addresses, ports)
+        })
       }
       const inode = statSync(path).ino
       if (empty !== undefined && inode !== empty)
