@@ -123,8 +123,10 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     else this.deadline = this.ctx.deadlines.now + limits.DRAIN_FIRST_REQUEST_MS
   }
 
+  /** Waits for nothing any more. A stream ends as if its app had ended it. */
   destroy(): void {
-    this.socket.destroy()
+    if (this.#state === STATE.tunnel) this.socket.destroy()
+    else this.#drop()
   }
 
   // The client's side

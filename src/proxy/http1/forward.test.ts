@@ -357,6 +357,21 @@ describe('ends', () => {
     assert.equal(n, 2)
   })
 
+  test('what a drain does not wait for any longer is no regular end', async () => {
+    const port = await lab.app((socket) =>
+      onRequests(socket, () => socket.write('HTTP/1.1 200 OK\r\n\r\nhalf of it')),
+    )
+    const edge = await lab.simple(port)
+    const client = lab.client(edge.port)
+    await client.send(GET).until(/half of it$/)
+    const ended = new Promise((resolve) => {
+      client.socket.once('end', () => resolve('a regular end'))
+      client.socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code))
+    })
+    await edge.proxy.drain(1)
+    assert.equal(await ended, 'ECONNRESET')
+  })
+
   test('a drain lets requests finish and ends idle connections', async () => {
     let answer: (() => void) | undefined
     const port = await lab.app((socket) =>
