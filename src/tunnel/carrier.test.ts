@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { afterEach, test } from 'node:test'
-import { createCarrier } from './carrier.ts'
+import { createCarrier, reset } from './carrier.ts'
 import { createDialer, type DialLimits } from './dialer.ts'
 import { listen, openMappings } from './listeners.ts'
 import type { OutboundProxy } from './proxy-url.ts'
@@ -164,3 +164,16 @@ function refusal(port: number, host: string): Promise<string | null> {
       .on('connect', () => resolve(null))
   })
 }
+
+test('a connection whose end is just being sent closes when it is reset', async () => {
+  const port = await serve('127.0.0.1', 0, () => {})
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  await once(socket, 'connect')
+  const closed = new Promise((resolve) => {
+    socket.on('close', () => resolve('closed'))
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code))
+  })
+  socket.end()
+  reset(socket)
+  assert.equal(await closed, 'closed')
+})

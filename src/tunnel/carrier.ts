@@ -71,7 +71,11 @@ export function join(a: Socket, b: Socket): void {
 /** Ends a connection so that its peer sees an error, not the end of the data. */
 export function reset(socket: Socket): void {
   if (socket.destroyed) return
-  // Only plain TCP has a reset; TLS and unix sockets just close.
-  if (socket instanceof TLSSocket || socket.remoteFamily === undefined) socket.destroy()
+  // Only plain TCP has a reset; TLS and unix sockets just close. So does one whose end is just being
+  // sent: libuv cannot reset it then, and Node would lose it without a `close`.
+  const { writableEnded, writableFinished, writableLength } = socket
+  const endIsBeingSent = writableEnded && !writableFinished && writableLength === 0
+  const hasReset = !(socket instanceof TLSSocket) && socket.remoteFamily !== undefined
+  if (!hasReset || endIsBeingSent) socket.destroy()
   else socket.resetAndDestroy()
 }
