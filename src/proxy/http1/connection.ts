@@ -512,6 +512,8 @@ export abstract class HttpConnection implements Timed, ExchangeClient, ReadSink 
     this.#yielding = true
     setImmediate(() => {
       this.#yielding = false
+      // Its `close` may still be to come.
+      if (this.socket.destroyed) return
       if (this.#held) this.#pump()
       else this.resumeReading()
     })
