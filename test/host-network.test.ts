@@ -323,7 +323,7 @@ function inside(): void {
     await a.ask('attach', one)
     assert.ok(await pings(`m-${one.id}`, PLACES.internet.v4), 'attached over a leftover')
     // The kernel takes its devices away in its own time.
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < 40; i++) {
       await systemExec.run(['ip', 'netns', 'del', `m-${one.id}`])
       await a.ask('attach', one)
     }

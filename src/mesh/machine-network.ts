@@ -143,11 +143,10 @@ class VethMachineNetwork implements MachineNetwork {
         await this.#configureInside(netns, addresses, ports)
       } catch (error) {
         if (!isPresent(error)) throw error
-        await this.#repair(machine.id, addresses, ports).catch((again) => {
-          if (!isMissing(again)) throw again
-          // It was there no longer: the kernel takes the devices of a namespace away after the namespace.
-          return this.#repair(machine.id, addresses, ports)
-        })
+        const repair = () => this.#repair(machine.id, addresses, ports)
+        // The kernel takes a namespace's devices away some time after the namespace. What the first
+        // attempt found may go under its hands; what the second one does not find is gone.
+        await repair().catch(repair)
       }
       const inode = statSync(path).ino
       if (empty !== undefined && inode !== empty)
