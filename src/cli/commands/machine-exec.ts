@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import type { Command, Option } from 'commander'
 import {
   EXEC_STDIN_BYTES_MAX,
   EXEC_TIMEOUT_MAX_MS,
@@ -16,18 +16,39 @@ interface ExecFlags {
 }
 
 export function registerMachineExec(machine: Command, io: Io): void {
-  machine
+  const command = machine
     .command('exec <id> <command...>')
     .description('Run a command inside a machine; ends with its exit code')
     .option('--timeout <seconds>', 'kill it after so long (default: 60)')
     .option('-i, --stdin', 'give the command what comes on standard input')
-    // What follows the command's name is the command's own.
-    .passThroughOptions()
     .action(
       action(io, async (session, id: string, command: string[], flags: ExecFlags) =>
         exec(await sessionOfMachine(session, id), { id, command, flags }),
       ),
     )
+  const parse = command.parseOptions.bind(command)
+  command.parseOptions = (argv) => parse(endOfFlags(command.options, argv))
+}
+
+/**
+ * What follows a command of one word is the command's own, as if `--` stood before it. A whole line is
+ * one argument, as flyctl takes it, and has flags on either side.
+ */
+function endOfFlags(options: readonly Option[], argv: readonly string[]): string[] {
+  let operands = 0
+  for (let at = 0; at < argv.length; at++) {
+    const word = argv[at]!
+    if (word === '--') break
+    if (word.startsWith('-')) {
+      const takesNext = options.some(
+        ({ required, short, long }) => required && (short === word || long === word),
+      )
+      if (takesNext) at++
+    } else if (++operands === 2) {
+      return /\s/.test(word) ? [...argv] : [...argv.slice(0, at), '--', ...argv.slice(at)]
+    }
+  }
+  return [...argv]
 }
 
 interface ExecInput {
@@ -37,8 +58,7 @@ interface ExecInput {
 }
 
 async function exec(session: Session, { id, command, flags }: ExecInput): Promise<void> {
-  // `--` before the command says only that flags are over.
-  const [first = '', ...others] = command[0] === '--' ? command.slice(1) : command
+  const [first = '', ...others] = command
   const body = {
     // One argument is a line, as flyctl takes it.
     ...(others.length > 0 ? { command: [first, ...others] } : { cmd: first }),

@@ -46,6 +46,11 @@ test('exec: streams, exit code, and what the command is', async () => {
   assert.deepEqual(line.api.requests.at(-1)?.body, { cmd: "sh -c 'a b'" })
   const after = await exec(['m1', '--', 'ls', '-l'], ...lines)
   assert.deepEqual(after.api.requests.at(-1)?.body, { command: ['ls', '-l'] })
+  const between = await exec(['m1', '--timeout', '5', 'ls', '-a', 'x'], ...lines)
+  assert.deepEqual(between.api.requests.at(-1)?.body, { command: ['ls', '-a', 'x'], timeout: 5 })
+  // As flyctl takes it: one argument, and flags on either side.
+  const flags = await exec(['m1', 'ls -l', '-a', 'hello', '--timeout', '5'], ...lines)
+  assert.deepEqual(flags.api.requests.at(-1)?.body, { cmd: 'ls -l', timeout: 5 })
   const json = await exec(['--json', 'm1', 'ls'], ...lines)
   const said = { exit_code: 3, exit_signal: 0, stdout: 'out', stderr: 'err' }
   assert.deepEqual([json.code, JSON.parse(json.stdout)], [3, said])
