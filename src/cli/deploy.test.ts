@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import { type FakeApi, fakeMachine, Reply, runAgainst } from './testing.ts'
-import { type FakeState, fakeWorld } from './testing-world.ts'
+import { deployFolder } from './testing-deploys.ts'
+import type { FakeState } from './testing-world.ts'
 
 const HELLO = `
 app = "hello"
@@ -23,26 +21,12 @@ interface Options {
   readonly signal?: AbortSignal
 }
 
-async function deploy(
+function deploy(
   toml: string,
   { state: initial, args = [], files = {}, api: prepare, signal }: Options = {},
 ) {
-  const folder = mkdtempSync(join(tmpdir(), 'fairway-deploy-'))
-  const { api, state } = await fakeWorld(initial)
-  prepare?.(api, state)
-  try {
-    const all = { 'fly.toml': toml, 'server.js': '// hello', ...files }
-    for (const [name, text] of Object.entries(all)) {
-      mkdirSync(join(folder, name, '..'), { recursive: true })
-      writeFileSync(join(folder, name), text)
-    }
-    const options = { cwd: folder, ...(signal && { signal }) }
-    const result = await runAgainst(api, ['deploy', ...args], options)
-    return { ...result, api, state }
-  } finally {
-    await api.close()
-    rmSync(folder, { recursive: true })
-  }
+  const all = { 'fly.toml': toml, 'server.js': '// hello', ...files }
+  return deployFolder({ files: all, initial, args, api: prepare, signal })
 }
 
 const fresh = (): Partial<FakeState> => ({ app: undefined, machines: [], ips: [] })

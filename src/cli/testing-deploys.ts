@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ApiMachine } from './api-types.ts'
@@ -29,14 +29,37 @@ interface Options {
   readonly api?: (api: FakeApi, state: FakeState) => void
 }
 
-export async function deploy({ toml = HELLO, args = [], machines, signal, api: prepare }: Options) {
-  const folder = mkdtempSync(join(tmpdir(), 'fairway-deploy-'))
-  const { api, state } = await fakeWorld({
-    machines: [...(machines ?? [fakeMachine('m1'), fakeMachine('m2')])],
+export const deploy = ({ toml = HELLO, machines, ...options }: Options) =>
+  deployFolder({
+    ...options,
+    files: { 'fly.toml': toml },
+    initial: { machines: [...(machines ?? [fakeMachine('m1'), fakeMachine('m2')])] },
   })
+
+interface FolderOptions extends Pick<Options, 'args'> {
+  /** What is in the folder, by path. */
+  readonly files: Readonly<Record<string, string>>
+  readonly initial?: Partial<FakeState> | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly api?: Options['api'] | undefined
+}
+
+/** `deploy` in a folder, which is gone afterwards. */
+export async function deployFolder({
+  files,
+  initial,
+  args = [],
+  signal,
+  api: prepare,
+}: FolderOptions) {
+  const folder = mkdtempSync(join(tmpdir(), 'fairway-deploy-'))
+  const { api, state } = await fakeWorld(initial)
   prepare?.(api, state)
   try {
-    writeFileSync(join(folder, 'fly.toml'), toml)
+    for (const [name, text] of Object.entries(files)) {
+      mkdirSync(join(folder, name, '..'), { recursive: true })
+      writeFileSync(join(folder, name), text)
+    }
     const options = { cwd: folder, ...(signal && { signal }) }
     const result = await runAgainst(api, ['deploy', ...args], options)
     return { ...result, api, state }
